@@ -1,0 +1,194 @@
+//! What can go wrong, as pure data.
+//!
+//! Nodes are numbered from 1. A fault holds from its `at_ms` until its `until_ms`; what stops then is said at each
+//! kind. Clients reach every node that is up, whatever the partitions say.
+//!
+//! Invariant: a kind holds no time but lengths inside its own window, so that shortening the window keeps it valid.
+//!
+//! Leaves out: which world can do what ([`crate::world`]) and what may overlap ([`crate::plan`], [`crate::budget`]).
+
+use serde::{Deserialize, Serialize};
+
+/// A kind of fault and its settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Kind {
+    /// No message passes between `a` and `b`, either way. Nodes in neither set reach both: a partial partition.
+    Partition {
+        /// One side.
+        a: Vec<u64>,
+        /// The other side.
+        b: Vec<u64>,
+    },
+    /// No message passes from `from` to `to`; the other way is open.
+    OneWay {
+        /// Whose messages are lost.
+        from: Vec<u64>,
+        /// Who does not hear them.
+        to: Vec<u64>,
+    },
+    /// Each message on a link between two of `nodes` is lost with this probability.
+    Loss {
+        /// The nodes whose links among each other are bad.
+        nodes: Vec<u64>,
+        /// Of a thousand messages, how many are lost.
+        per_mille: u32,
+    },
+    /// Each message on a link between two of `nodes` takes between `min_ms` and `max_ms`.
+    Delay {
+        /// The nodes whose links among each other are slow.
+        nodes: Vec<u64>,
+        /// The shortest delay.
+        min_ms: u64,
+        /// The longest delay.
+        max_ms: u64,
+    },
+    /// The process is killed; what the operating system held is still written. It is started again at the end.
+    Crash {
+        /// Who.
+        node: u64,
+    },
+    /// Power fails at these nodes at once: what was not synced may be lost or torn. They start again at the end.
+    PowerLoss {
+        /// Who; all nodes make a blackout.
+        nodes: Vec<u64>,
+    },
+    /// The process stands still (SIGSTOP) and goes on at the end.
+    Pause {
+        /// Who.
+        node: u64,
+    },
+    /// A worker of the pool dies every `every_ms`.
+    WorkerCrash {
+        /// Whose.
+        node: u64,
+        /// How often.
+        every_ms: u64,
+    },
+    /// Every disk operation takes at least `stall_ms`.
+    DiskStall {
+        /// Whose.
+        node: u64,
+        /// How long.
+        stall_ms: u64,
+    },
+    /// The disk takes no more bytes.
+    DiskFull {
+        /// Whose.
+        node: u64,
+    },
+    /// The wall clock is off by this much; the monotonic clock is not.
+    ClockSkew {
+        /// Whose.
+        node: u64,
+        /// How far ahead; behind if negative.
+        offset_ms: i64,
+    },
+    /// Clients offer this many rows at once, spread over the window.
+    Burst {
+        /// How many.
+        rows: u64,
+    },
+}
+
+/// Something that can have one value at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Setting {
+    /// Whether messages pass from one node to another.
+    Passage(u64, u64),
+    /// The share of messages lost between two nodes, the smaller first.
+    Loss(u64, u64),
+    /// The delay between two nodes, the smaller first.
+    Delay(u64, u64),
+    /// Whether the node runs.
+    Process(u64),
+    /// The node's pool.
+    Pool(u64),
+    /// The node's disk.
+    Disk(u64),
+    /// The node's wall clock.
+    Clock(u64),
+    /// The clients' load.
+    Load,
+}
+
+impl Kind {
+    /// The name in a plan.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Kind::Partition { .. } => "partition",
+            Kind::OneWay { .. } => "one_way",
+            Kind::Loss { .. } => "loss",
+            Kind::Delay { .. } => "delay",
+            Kind::Crash { .. } => "crash",
+            Kind::PowerLoss { .. } => "power_loss",
+            Kind::Pause { .. } => "pause",
+            Kind::WorkerCrash { .. } => "worker_crash",
+            Kind::DiskStall { .. } => "disk_stall",
+            Kind::DiskFull { .. } => "disk_full",
+            Kind::ClockSkew { .. } => "clock_skew",
+            Kind::Burst { .. } => "burst",
+        }
+    }
+
+    /// The lists of nodes that it names, each with its field's name.
+    pub fn node_lists(&self) -> Vec<(&'static str, Vec<u64>)> {
+        match self {
+            Kind::Partition { a, b } => vec![("a", a.clone()), ("b", b.clone())],
+            Kind::OneWay { from, to } => vec![("from", from.clone()), ("to", to.clone())],
+            Kind::Loss { nodes, .. } | Kind::Delay { nodes, .. } | Kind::PowerLoss { nodes } => {
+                vec![("nodes", nodes.clone())]
+            }
+            Kind::Crash { node }
+            | Kind::Pause { node }
+            | Kind::WorkerCrash { node, .. }
+            | Kind::DiskStall { node, .. }
+            | Kind::DiskFull { node }
+            | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
+            Kind::Burst { .. } => Vec::new(),
+        }
+    }
+
+    /// The directed links on which no message passes.
+    pub fn cuts(&self) -> Vec<(u64, u64)> {
+        let (from, to, both) = match self {
+            Kind::Partition { a, b } => (a, b, true),
+            Kind::OneWay { from, to } => (from, to, false),
+            _ => return Vec::new(),
+        };
+        let pairs = from.iter().flat_map(|one| to.iter().map(move |two| (*one, *two)));
+        pairs.flat_map(|(one, two)| [Some((one, two)), both.then_some((two, one))]).flatten().collect()
+    }
+
+    /// The nodes that it takes from every quorum while it holds.
+    pub fn down(&self) -> Vec<u64> {
+        match self {
+            Kind::Crash { node } | Kind::Pause { node } | Kind::DiskStall { node, .. } | Kind::DiskFull { node } => {
+                vec![*node]
+            }
+            Kind::PowerLoss { nodes } => nodes.clone(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// What it sets; two faults may not set the same at the same time.
+    pub fn settings(&self) -> Vec<Setting> {
+        match self {
+            Kind::Partition { .. } | Kind::OneWay { .. } => {
+                self.cuts().into_iter().map(|(from, to)| Setting::Passage(from, to)).collect()
+            }
+            Kind::Loss { nodes, .. } => links(nodes).map(|(one, two)| Setting::Loss(one, two)).collect(),
+            Kind::Delay { nodes, .. } => links(nodes).map(|(one, two)| Setting::Delay(one, two)).collect(),
+            Kind::Crash { node } | Kind::Pause { node } => vec![Setting::Process(*node)],
+            Kind::PowerLoss { nodes } => nodes.iter().map(|node| Setting::Process(*node)).collect(),
+            Kind::WorkerCrash { node, .. } => vec![Setting::Pool(*node)],
+            Kind::DiskStall { node, .. } | Kind::DiskFull { node } => vec![Setting::Disk(*node)],
+            Kind::ClockSkew { node, .. } => vec![Setting::Clock(*node)],
+            Kind::Burst { .. } => vec![Setting::Load],
+        }
+    }
+}
+
+fn links(nodes: &[u64]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    nodes.iter().flat_map(move |one| nodes.iter().filter(move |two| one < *two).map(move |two| (*one, *two)))
+}

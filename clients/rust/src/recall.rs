@@ -1,0 +1,161 @@
+//! Recalls: the nearest memories, from any node, at a snapshot that the answer states.
+
+use crate::call::{Failure, read};
+use crate::client::memory;
+use crate::route::Purpose;
+use crate::{Client, Error, Hit, ReadToken, Snapshot};
+use engram_proto::transport::Channel;
+use engram_proto::wire::v1::{self, list_request, recall_request, recall_response};
+use engram_proto::{limits, query};
+use std::time::Duration;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Level {
+    /// What the node has.
+    Eventual,
+    /// All that was acked to this client, and never back in time: at least [`Client::token`].
+    #[default]
+    Session,
+    /// At least a given point.
+    AtLeast(ReadToken),
+    /// Every write that was acked to anybody before the read began.
+    Linearizable,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recall {
+    /// The space's name.
+    pub space: String,
+    /// `[f32; dim]`.
+    pub cue: Vec<f32>,
+    /// How many hits, 1 to 1000.
+    pub k: u32,
+    /// Width of the graph search; 0: the server's default for k.
+    pub ef: u32,
+    /// How fresh.
+    pub level: Level,
+    /// For the answer, all attempts included.
+    pub deadline: Duration,
+    /// Whether hits carry their embeddings.
+    pub with_embedding: bool,
+    /// One node only, as `host:port`: no other endpoint is tried.
+    pub node: Option<String>,
+}
+
+impl Recall {
+    /// The k nearest to a cue, session level, within 10 s, from any node.
+    pub fn new(space: impl Into<String>, cue: Vec<f32>, k: u32) -> Self {
+        Self {
+            space: space.into(),
+            cue,
+            k,
+            ef: 0,
+            level: Level::default(),
+            deadline: Duration::from_secs(10),
+            with_embedding: false,
+            node: None,
+        }
+    }
+}
+
+/// An answer and the one snapshot it was computed on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// Applied index, graph, rows scanned.
+    pub snapshot: Snapshot,
+    /// Best first.
+    pub hits: Vec<Hit>,
+}
+
+impl Client {
+    /// Recalls the nearest memories. Goes on to other endpoints until the deadline. Errors: `Invalid`, `NotFound`
+    /// at once; `Behind`, `Quarantined`, `InDoubt` and others as the last attempt's. Cancel safe.
+    pub async fn recall(&self, recall: Recall) -> Result<Answer, Error> {
+        if let Some(node) = &recall.node {
+            let pinned = self.on(node);
+            return Box::pin(pinned.recall(Recall { node: None, ..recall })).await;
+        }
+        let request = v1::RecallRequest {
+            request_id: self.pool.operation().0,
+            space: recall.space,
+            cue: recall.cue.iter().flat_map(|v| v.to_le_bytes()).collect(),
+            k: recall.k,
+            ef: recall.ef,
+            consistency: Some(consistency(recall.level, self.token())),
+            deadline_ms: 0,
+            with_embedding: recall.with_embedding,
+        };
+        query::check_recall(&request)?;
+        let answer = read(self, Purpose::Read, recall.deadline, |channel, budget| {
+            let request = v1::RecallRequest { deadline_ms: server_wait_ms(budget), ..request.clone() };
+            Box::pin(ask(channel, request))
+        })
+        .await?;
+        let Snapshot { applied_index: log_index, incarnation, .. } = answer.snapshot;
+        self.pool.raise(ReadToken { log_index, incarnation });
+        Ok(answer)
+    }
+}
+
+/// Sends one question on its own stream and gathers its pages: at most k hits, whatever the server sends.
+async fn ask(channel: Channel, request: v1::RecallRequest) -> Result<Answer, Failure> {
+    let (id, k) = (request.request_id, request.k as usize);
+    let questions = futures_util::stream::iter([request]);
+    let mut pages = memory(&channel).recall_stream(questions).await?.into_inner();
+    let mut answer: Option<Answer> = None;
+    while let Some(response) = pages.message().await? {
+        let page = match response.outcome {
+            Some(recall_response::Outcome::Result(page)) if response.request_id == id => page,
+            Some(recall_response::Outcome::Error(error)) => return Err(Error::from(error).into()),
+            _ => return Err(Error::in_doubt("the node answered another question; ask again").into()),
+        };
+        let so_far = answer.get_or_insert_with(|| Answer { snapshot: Snapshot::default(), hits: Vec::new() });
+        if let Some(snapshot) = page.snapshot {
+            so_far.snapshot = snapshot;
+        }
+        so_far.hits.extend(page.hits);
+        if so_far.hits.len() > k {
+            return Err(Error::in_doubt(format!("the node sent over {k} hits; ask again")).into());
+        }
+        if page.last {
+            return answer.ok_or_else(|| unfinished().into());
+        }
+    }
+    Err(unfinished().into())
+}
+
+fn unfinished() -> Error {
+    Error::in_doubt("the node closed the stream before the last page; ask again")
+}
+
+/// The server's wait ends a little before ours, so that it can still say how far behind it is.
+fn server_wait_ms(budget: Duration) -> u32 {
+    let ms = (budget - budget / 5).as_millis().max(1);
+    u32::try_from(ms).unwrap_or(u32::MAX).min(limits::DEADLINE_MS_MAX)
+}
+
+fn consistency(level: Level, session: ReadToken) -> recall_request::Consistency {
+    use recall_request::Consistency;
+    match level {
+        Level::Eventual => Consistency::Eventual(v1::Eventual {}),
+        Level::Session => Consistency::AtLeast(at_least(session)),
+        Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
+        Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
+    }
+}
+
+pub(crate) fn list_consistency(level: Level, session: ReadToken) -> list_request::Consistency {
+    use list_request::Consistency;
+    match level {
+        Level::Eventual => Consistency::Eventual(v1::Eventual {}),
+        Level::Session => Consistency::AtLeast(at_least(session)),
+        Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
+        Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
+    }
+}
+
+fn at_least(token: ReadToken) -> v1::AtLeast {
+    v1::AtLeast { log_index: token.log_index, incarnation: token.incarnation }
+}

@@ -1,0 +1,181 @@
+//! Step 2 of a batch: candidates and pruned links for each row of a layer.
+//!
+//! Place: between `order` and `tree`. Candidates are what a walk of the frozen layer found, and the nearest of the rows
+//! that stand near in the batch's order, which no walk can find yet. Both are measured by fine codes and pruned by the
+//! HNSW heuristic. Invariants: `integers_decide`; ties by (distance, slot).
+//! Leaves out: links back (`merge`); reachability (`tree`).
+
+use super::{CHUNK, Part, order::Member};
+use crate::{
+    code::{Code, Measure, Traverse},
+    codes::Codes,
+    graph::Graph,
+    layer::Layer,
+    walk::Limits,
+    workers::collect,
+};
+
+/// Rows of the batch on each side, in its order, among which candidates are sought: by bits, by fine codes.
+const WINDOW_BITS: usize = 256;
+const WINDOW_FINE: usize = 64;
+/// Candidates that the window gives.
+const WINDOW_BEST: usize = 32;
+/// Smaller slots, nearest first, one of which becomes the parent.
+const PARENTS: usize = 32;
+/// Rows to prefetch ahead of a distance: all at once would flush the first-level cache.
+const AHEAD: usize = 6;
+
+/// What a row of the batch links to.
+pub(super) struct Chosen {
+    pub(super) slot: u32,
+    /// Nearest first.
+    pub(super) links: Vec<u32>,
+    /// Nearest first.
+    pub(super) parents: Vec<u32>,
+}
+
+/// A candidate by (distance, slot).
+pub(super) type Near = (u32, u32);
+
+pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chosen> {
+    let window = Window::new(part.graph, layer, members);
+    let parts = collect(part.workers, members.len().div_ceil(CHUNK), |at| {
+        let from = at * CHUNK;
+        let members = &members[from..members.len().min(from + CHUNK)];
+        part.graph.codes.encoder.kernels.enter(|| chunk(part, layer, members, from, &window))
+    });
+    parts.into_iter().flatten().collect()
+}
+
+#[inline(always)]
+fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Window) -> Vec<Chosen> {
+    let (graph, codes) = (part.graph, &part.graph.codes);
+    let measure = codes.encoder.build_measure();
+    let mut chosen: Vec<Option<Chosen>> = chunk.iter().map(|_| None).collect();
+    let mut near: Vec<Near> = Vec::new();
+    let mut best = Vec::new();
+    let mut finish = |i: usize, found: &mut dyn Iterator<Item = Near>, measured: bool| {
+        let code = codes.code(chunk[i].row);
+        let slot = window.slots[from + i];
+        near.clear();
+        near.extend(found);
+        let known = if measured { near.len() } else { 0 };
+        window.nearest(from + i, &code, graph, &mut best);
+        near.extend(best.iter().map(|&slot| (0, slot)));
+        fill_in(codes, layer, measure, &code, &mut near[known..]);
+        near.sort_unstable();
+        let links = prune(codes, layer, measure, &near, graph.options.m);
+        let parents = near.iter().map(|near| near.1).filter(|&other| other < slot).take(PARENTS).collect();
+        chosen[i] = Some(Chosen { slot, links, parents });
+    };
+    let walkable = part.frozen.slots[layer.level] > 0;
+    if walkable {
+        let start = |i: usize| (codes.code(chunk[i].row), graph.entry(part.frozen, layer.level, &chunk[i].path));
+        let limits = Limits { ef: graph.options.ef_construction, seen_max: usize::MAX };
+        let view = graph.view(part.frozen, layer.level, Traverse::Bits, measure);
+        let measured = view.traverse == Traverse::Fine;
+        part.scratch.with(|walks| {
+            view.run(
+                walks,
+                &limits,
+                chunk.len(),
+                start,
+                |_| true,
+                |done| {
+                    finish(done.job, &mut done.beam.found(), measured);
+                },
+            );
+        });
+    } else {
+        (0..chunk.len()).for_each(|i| finish(i, &mut std::iter::empty(), false));
+    }
+    chosen.into_iter().map(|chosen| chosen.expect("each row was finished")).collect()
+}
+
+/// The batch's members of a layer in their order.
+struct Window {
+    slots: Vec<u32>,
+    /// Their bits in one piece; empty where bits do not tell.
+    bits: Vec<u64>,
+}
+
+impl Window {
+    fn new(graph: &Graph, layer: &Layer, members: &[Member]) -> Self {
+        let slots = members.iter().map(|member| layer.slot(member.row)).collect();
+        let mut bits = Vec::new();
+        if graph.codes.encoder.bits_tell() {
+            bits.reserve(members.len() * graph.codes.encoder.words());
+            members.iter().for_each(|member| bits.extend_from_slice(graph.codes.bits.get(member.row)));
+        }
+        Self { slots, bits }
+    }
+
+    /// The nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window.
+    #[inline(always)]
+    fn nearest(&self, at: usize, code: &Code, graph: &Graph, best: &mut Vec<u32>) {
+        best.clear();
+        let around = |reach: usize| at.saturating_sub(reach)..self.slots.len().min(at + reach + 1);
+        if self.bits.is_empty() || self.slots.len() <= WINDOW_FINE {
+            let others = around(WINDOW_FINE).filter(|&other| other != at);
+            best.extend(others.map(|other| self.slots[other]));
+            return;
+        }
+        let range = around(WINDOW_BITS);
+        let words = code.bits.len();
+        let mut apart = [0; 2 * WINDOW_BITS + 1];
+        let apart = &mut apart[..range.len()];
+        let kernels = &graph.codes.encoder.kernels;
+        kernels.hamming_run(&self.bits[range.start * words..range.end * words], code.bits, apart);
+        let mut keys: Vec<u64> = Vec::with_capacity(range.len());
+        let others = apart.iter().zip(range).filter(|(_, other)| *other != at);
+        keys.extend(others.map(|(&apart, other)| u64::from(apart) << 32 | u64::from(self.slots[other])));
+        if keys.len() > WINDOW_BEST {
+            keys.select_nth_unstable(WINDOW_BEST - 1);
+            keys.truncate(WINDOW_BEST);
+        }
+        best.extend(keys.iter().map(|&key| key as u32));
+    }
+}
+
+/// Fills in the fine distances.
+#[inline(always)]
+pub(super) fn fill_in(codes: &Codes, layer: &Layer, measure: Measure, code: &Code, near: &mut [Near]) {
+    let ahead = |slot: u32| codes.prefetch_fine(layer.row(slot));
+    near.iter().take(AHEAD).for_each(|near| ahead(near.1));
+    for i in 0..near.len() {
+        if let Some(later) = near.get(i + AHEAD) {
+            ahead(later.1);
+        }
+        near[i].0 = codes.distance(measure, code, layer.row(near[i].1));
+    }
+}
+
+/// The HNSW heuristic, nearest first: a candidate stays if it is no nearer to one that stayed than to the row, and is not
+/// the equal of one; so a row with many equals keeps links to others. Of those that pass, `limit` stay.
+#[inline(always)]
+pub(super) fn prune(codes: &Codes, layer: &Layer, measure: Measure, near: &[Near], limit: usize) -> Vec<u32> {
+    let mut kept: Vec<u32> = Vec::with_capacity(limit);
+    for &(distance, slot) in near {
+        if kept.len() >= limit {
+            break;
+        }
+        if stands_out(codes, layer, measure, distance, slot, &kept) {
+            kept.push(slot);
+        }
+    }
+    kept
+}
+
+/// Whether a candidate is no nearer to any of `kept` than `distance`, and the equal of none.
+#[inline(always)]
+pub(super) fn stands_out(
+    codes: &Codes,
+    layer: &Layer,
+    measure: Measure,
+    distance: u32,
+    slot: u32,
+    kept: &[u32],
+) -> bool {
+    let code = codes.fine(layer.row(slot));
+    kept.iter().all(|&other| codes.distance(measure, &code, layer.row(other)) >= distance.max(1))
+}

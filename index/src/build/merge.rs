@@ -1,0 +1,133 @@
+//! Step 4 of a batch: its rows' links are written, and the links back from their targets.
+//!
+//! Place: last step of a layer, the only writer of links. Targets are cut into spans, each span is one job, and within
+//! it sources come in rising order, so no order of jobs can be seen in the graph. A list fills up to its degree before
+//! it is pruned: one pruning pays for many links back.
+//!
+//! Invariants: `job_is_pure`, a job computes all its lists before it writes the first, and writes to no slot of
+//! another; `tree_spans`, marked links are kept first. Leaves out: refilling a pruned list.
+
+use super::{
+    CHUNK, Part,
+    choose::{Chosen, Near, fill_in, stands_out},
+};
+use crate::{
+    layer::{Layer, Link},
+    workers::collect,
+};
+
+/// A link back, by (target, source), with the tree mark.
+type Back = (u32, u32, bool);
+
+/// Slots of a merging job.
+const SPAN: u32 = 512;
+
+/// Writes the links of a batch; what the rows' hashes grew by. `next` is the first slot after the batch.
+pub(super) fn link(part: &Part, layer: &Layer, next: u32, chosen: &[Chosen]) -> u64 {
+    let chunks: Vec<&[Chosen]> = chosen.chunks(CHUNK).collect();
+    let written = collect(part.workers, chunks.len(), |at| forward(part, layer, chunks[at]));
+    let sum = written.iter().fold(0u64, |sum, (grown, _)| sum.wrapping_add(*grown));
+    let backs: Vec<Vec<Back>> = written.into_iter().map(|(_, back)| back).collect();
+    let merged = collect(part.workers, next.div_ceil(SPAN) as usize, |at| {
+        let from = at as u32 * SPAN;
+        let span = from..from.saturating_add(SPAN);
+        part.graph.codes.encoder.kernels.enter(|| merge_span(part, layer, span, &backs))
+    });
+    merged.iter().fold(sum, |sum, grown| sum.wrapping_add(*grown))
+}
+
+/// Writes the rows' own links. Gives what the hashes grew by, codes included, and the links back, sorted.
+fn forward(part: &Part, layer: &Layer, chunk: &[Chosen]) -> (u64, Vec<Back>) {
+    let salt = part.graph.options.salt;
+    let (mut grown, mut back) = (0u64, Vec::new());
+    let lists: Vec<Vec<Link>> = chunk.iter().map(|row| own_links(layer, row)).collect();
+    for (row, links) in chunk.iter().zip(&lists) {
+        back.extend(links.iter().map(|link| (link.slot, row.slot, link.tree)));
+        grown = grown.wrapping_add(layer.hash_of(row.slot, salt, links.iter().copied()));
+        if layer.level == 0 {
+            grown = grown.wrapping_add(part.graph.codes.hash(row.slot, salt));
+        }
+    }
+    back.sort_unstable();
+    for (row, links) in chunk.iter().zip(&lists) {
+        layer.set_links(row.slot, links);
+    }
+    (grown, back)
+}
+
+/// The chosen links with the parent's among them.
+fn own_links(layer: &Layer, row: &Chosen) -> Vec<Link> {
+    let parent = row.parents.first().copied();
+    let mut links: Vec<Link> =
+        row.links.iter().map(|&slot| Link { slot, tree: Some(slot) == parent }).take(layer.degree).collect();
+    if let Some(slot) = parent.filter(|parent| !row.links.contains(parent)) {
+        if links.len() == layer.degree {
+            links.pop();
+        }
+        links.push(Link { slot, tree: true });
+    }
+    links
+}
+
+#[inline(always)]
+fn merge_span(part: &Part, layer: &Layer, span: std::ops::Range<u32>, backs: &[Vec<Back>]) -> u64 {
+    let mut pairs: Vec<Back> = Vec::new();
+    for back in backs {
+        let start = back.partition_point(|pair| pair.0 < span.start);
+        pairs.extend(back[start..].iter().take_while(|pair| pair.0 < span.end));
+    }
+    pairs.sort_unstable();
+    let salt = part.graph.options.salt;
+    let mut grown = 0u64;
+    let mut lists = Vec::new();
+    for group in pairs.chunk_by(|a, b| a.0 == b.0) {
+        let target = group[0].0;
+        let links = merged(part, layer, target, group);
+        grown = grown.wrapping_add(layer.hash_of(target, salt, links.iter().copied()));
+        grown = grown.wrapping_sub(layer.hash(target, salt));
+        lists.push((target, links));
+    }
+    lists.iter().for_each(|(target, links)| layer.set_links(*target, links));
+    grown
+}
+
+/// A target's links with those back to the sources of `group`; pruned when they do not fit.
+#[inline(always)]
+fn merged(part: &Part, layer: &Layer, target: u32, group: &[Back]) -> Vec<Link> {
+    let mut links: Vec<Link> = layer.links(target).collect();
+    for &(_, slot, tree) in group {
+        match links.iter_mut().find(|link| link.slot == slot) {
+            Some(link) => link.tree |= tree,
+            None => links.push(Link { slot, tree }),
+        }
+    }
+    if links.len() <= layer.degree {
+        return links;
+    }
+    pruned(part, layer, target, &links)
+}
+
+/// The links that stay of a list that is too long: the marked ones in any case, though they keep others away only where
+/// the heuristic would keep them too. Else the children of a row among near equals would cut it off from all others.
+#[inline(always)]
+fn pruned(part: &Part, layer: &Layer, target: u32, links: &[Link]) -> Vec<Link> {
+    let codes = &part.graph.codes;
+    let measure = codes.encoder.build_measure();
+    let mut near: Vec<Near> = links.iter().map(|link| (0, link.slot)).collect();
+    fill_in(codes, layer, measure, &codes.fine(layer.row(target)), &mut near);
+    let mut near: Vec<(Near, bool)> = near.into_iter().zip(links.iter().map(|link| link.tree)).collect();
+    near.sort_unstable();
+    let mut room = layer.degree - links.iter().filter(|link| link.tree).count();
+    let (mut stay, mut kept) = (Vec::with_capacity(layer.degree), Vec::with_capacity(layer.degree));
+    for ((distance, slot), tree) in near {
+        let good = (tree || room > 0) && stands_out(codes, layer, measure, distance, slot, &kept);
+        if good {
+            kept.push(slot);
+        }
+        if tree || good {
+            stay.push(Link { slot, tree });
+            room -= usize::from(!tree);
+        }
+    }
+    stay
+}

@@ -1,0 +1,34 @@
+//! Step 1 of a batch: its rows in the order of their paths through the upper layers.
+//!
+//! Place: before `choose`, whose chunks are then neighbours: they read the same memory, and each other's rows are
+//! likely candidates. Invariant: ties are by row. Leaves out: the base, which is walked once, in `choose`.
+
+use super::{CHUNK, Part};
+use crate::{graph::Path, walk::Walk, workers::collect};
+use std::ops::Range;
+
+/// A row of the batch with its path.
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    pub(super) row: u32,
+    pub(super) path: Path,
+}
+
+pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
+    let chunks = batch.len().div_ceil(CHUNK);
+    let parts = collect(part.workers, chunks, |at| {
+        let from = batch.start + (at * CHUNK) as u32;
+        let rows = from..batch.end.min(from + CHUNK as u32);
+        let mut paths = vec![Path::default(); rows.len()];
+        if part.frozen.epoch.rows > 0 {
+            let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
+            let probe = |i: usize| graph.codes.code(from + i as u32);
+            let descend = |walks: &mut [Walk]| graph.descend(part.frozen, walks, measure, probe, &mut paths);
+            graph.codes.encoder.kernels.enter(|| part.scratch.with(descend));
+        }
+        rows.zip(paths).map(|(row, path)| Member { row, path }).collect::<Vec<_>>()
+    });
+    let mut members: Vec<Member> = parts.into_iter().flatten().collect();
+    members.sort_unstable_by(|a, b| a.path.iter().rev().cmp(b.path.iter().rev()).then(a.row.cmp(&b.row)));
+    members
+}

@@ -1,0 +1,188 @@
+//! The proof of a graph: its invariants, one by one, and its digest.
+//!
+//! Place: after every test and behind `engram admin verify`. Proved of each layer: members are those whose level says
+//! so; lists have no hole, no double, no link to itself or beyond the epoch; `tree_spans`; every slot is reachable from
+//! slot 0. Of the whole: the rows' hashes sum to what the digest was made of. Leaves out: whether links are good; that
+//! is recall, and is measured.
+
+use crate::{build::children_max, epoch::State, graph::Graph, layer::Layer, level::level};
+use std::sync::atomic::Ordering;
+use thiserror::Error;
+
+/// What is wrong with a graph. Remedy: rebuild it from the rows.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Broken {
+    /// A layer has other members than the levels say.
+    #[error("layer {layer}: row {row} is a member and should not be, or the other way round")]
+    Member {
+        /// The layer, 0 the base.
+        layer: usize,
+        /// The row.
+        row: u32,
+    },
+    /// A list of links breaks a rule.
+    #[error("layer {layer}, row {row}: {what}")]
+    Links {
+        /// The layer, 0 the base.
+        layer: usize,
+        /// The row whose list it is.
+        row: u32,
+        /// The rule that is broken.
+        what: &'static str,
+    },
+    /// No links lead to a row.
+    #[error("layer {layer}: row {row} is not reachable")]
+    Unreachable {
+        /// The layer, 0 the base.
+        layer: usize,
+        /// The row.
+        row: u32,
+    },
+    /// The rows' hashes are not those of the digest: codes or links changed since.
+    #[error("the rows' hashes sum to {found:016x}, the digest was made of {stated:016x}")]
+    Digest {
+        /// Sum of the hashes now.
+        found: u64,
+        /// Sum when the epoch was published.
+        stated: u64,
+    },
+}
+
+/// No build may run meanwhile.
+pub(crate) fn check(graph: &Graph) -> Result<(), Broken> {
+    let state = graph.epochs.now();
+    for layer in &graph.layers {
+        members(graph, layer, &state)?;
+        let slots = state.slots[layer.level];
+        (0..slots).try_for_each(|slot| links(layer, slot, slots))?;
+        (1..slots).try_for_each(|slot| parent(layer, slot))?;
+        reachable(layer, slots)?;
+    }
+    let found = (0..state.epoch.rows).fold(0u64, |sum, row| sum.wrapping_add(graph.row_hash(row)));
+    match found == state.sum {
+        true => Ok(()),
+        false => Err(Broken::Digest { found, stated: state.sum }),
+    }
+}
+
+fn members(graph: &Graph, layer: &Layer, state: &State) -> Result<(), Broken> {
+    let mut should = (0..state.epoch.rows).filter(|&row| level(row, graph.options.salt) >= layer.level);
+    for slot in 0..state.slots[layer.level] {
+        let row = layer.row(slot);
+        if should.next() != Some(row) {
+            return Err(Broken::Member { layer: layer.level, row });
+        }
+    }
+    should.next().map_or(Ok(()), |row| Err(Broken::Member { layer: layer.level, row }))
+}
+
+fn links(layer: &Layer, slot: u32, slots: u32) -> Result<(), Broken> {
+    let broken = |what| Err(Broken::Links { layer: layer.level, row: layer.row(slot), what });
+    let mut others: Vec<u32> = layer.links(slot).map(|link| link.slot).collect();
+    let filled = layer.stored(slot).iter().filter(|link| link.load(Ordering::Relaxed) != 0).count();
+    if filled != others.len() {
+        return broken("a hole in the list");
+    }
+    if others.iter().any(|&other| other >= slots) {
+        return broken("a link to a row beyond the epoch");
+    }
+    if others.contains(&slot) {
+        return broken("a link to itself");
+    }
+    others.sort_unstable();
+    if others.windows(2).any(|pair| pair[0] == pair[1]) {
+        return broken("a link twice");
+    }
+    let children = layer.links(slot).filter(|link| link.tree && link.slot > slot).count();
+    if children > usize::from(children_max(layer.degree)) {
+        return broken("too many children");
+    }
+    Ok(())
+}
+
+fn parent(layer: &Layer, slot: u32) -> Result<(), Broken> {
+    let broken = |what| Err(Broken::Links { layer: layer.level, row: layer.row(slot), what });
+    let mut parents = layer.links(slot).filter(|link| link.tree && link.slot < slot);
+    let (Some(parent), None) = (parents.next(), parents.next()) else { return broken("not one parent") };
+    match layer.links(parent.slot).any(|link| link.tree && link.slot == slot) {
+        true => Ok(()),
+        false => broken("its parent does not link to it"),
+    }
+}
+
+fn reachable(layer: &Layer, slots: u32) -> Result<(), Broken> {
+    let mut seen = vec![false; slots as usize];
+    let mut next: Vec<u32> = (0..slots.min(1)).collect();
+    while let Some(slot) = next.pop() {
+        if !std::mem::replace(&mut seen[slot as usize], true) {
+            next.extend(layer.links(slot).map(|link| link.slot));
+        }
+    }
+    let lost = seen.iter().position(|seen| !seen);
+    lost.map_or(Ok(()), |slot| Err(Broken::Unreachable { layer: layer.level, row: layer.row(slot as u32) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        build::{Builder, batch_after},
+        kernel::Kernels,
+        layer::Link,
+        options::{Metric, Options},
+        workers::Inline,
+    };
+
+    fn graph() -> Graph {
+        let graph = Graph::new(Options::new(8, Metric::L2, 3), Kernels::detect());
+        let mut builder = Builder::new();
+        for row in 0..1000u64 {
+            let x: Vec<f32> = (0..8).map(|i| crate::hash::mix(row << 8 | i) as i32 as f32 / 1e9).collect();
+            graph.codes.push(&x).expect("a good vector");
+        }
+        while graph.epochs.now().epoch.rows < 900 {
+            builder.build(&graph, batch_after(graph.epochs.now().epoch.rows), &Inline);
+        }
+        graph
+    }
+
+    fn damaged(change: impl Fn(&mut Vec<Link>)) -> Result<(), Broken> {
+        let graph = graph();
+        assert_eq!(check(&graph), Ok(()));
+        let mut links: Vec<Link> = graph.layers[0].links(500).collect();
+        change(&mut links);
+        graph.layers[0].set_links(500, &links);
+        check(&graph)
+    }
+
+    #[test]
+    fn each_kind_of_damage_is_named() {
+        let what = |result: Result<(), Broken>| match result {
+            Err(Broken::Links { layer: 0, what, .. }) => what,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(what(damaged(|links| links[0].slot = 500)), "a link to itself");
+        assert_eq!(what(damaged(|links| links[0].slot = 999)), "a link to a row beyond the epoch");
+        assert_eq!(what(damaged(|links| links[0] = links[1])), "a link twice");
+        assert_eq!(what(damaged(|links| links.retain(|link| !link.tree || link.slot > 500))), "not one parent");
+        assert_eq!(what(damaged(|links| links.clear())), "not one parent");
+    }
+
+    #[test]
+    fn a_link_that_is_merely_another_moves_the_digest() {
+        let swapped = damaged(|links| {
+            let plain: Vec<usize> = (0..links.len()).filter(|&at| !links[at].tree).collect();
+            links.swap(plain[0], plain[1]);
+        });
+        assert!(matches!(swapped, Err(Broken::Digest { .. })), "{swapped:?}");
+    }
+
+    #[test]
+    fn a_layer_with_a_wrong_member_is_named() {
+        let graph = graph();
+        let mut state = graph.epochs.now();
+        state.slots[1] -= 1;
+        graph.epochs.publish(&state);
+        assert!(matches!(check(&graph), Err(Broken::Member { layer: 1, .. })));
+    }
+}

@@ -1,0 +1,71 @@
+//! The published states of a graph, one record after another.
+//!
+//! Place: written by `build` when a batch is merged, read by everything that looks at the graph. A reader takes one
+//! record and keeps to it. Invariant `same_log_same_graph`: a digest chains the sum of all rows' hashes to the digest
+//! before. Leaves out: older graphs; the links are those of now, and links beyond a record's rows are skipped.
+
+use crate::{hash::mix, kernel::Rows, level::LAYERS};
+
+/// A published graph.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Epoch {
+    /// Batches built.
+    pub number: u64,
+    /// Rows in the graph: those below this number.
+    pub rows: u32,
+    /// Equal on all replicas at the same epoch: of codes, links and levels, chained from epoch to epoch.
+    pub digest: u64,
+}
+
+/// An epoch with what it takes to walk it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct State {
+    pub(crate) epoch: Epoch,
+    /// Wrapping sum of the rows' hashes.
+    pub(crate) sum: u64,
+    /// Members of each layer.
+    pub(crate) slots: [u32; LAYERS],
+}
+
+impl State {
+    /// The highest layer with a member.
+    pub(crate) fn top(&self) -> usize {
+        self.slots.iter().rposition(|&slots| slots > 0).unwrap_or(0)
+    }
+
+    /// The state after a batch up to `rows`.
+    pub(crate) fn next(&self, rows: u32, slots: [u32; LAYERS], sum: u64) -> Self {
+        let digest = mix(self.epoch.digest ^ mix(sum ^ mix(u64::from(rows))));
+        Self { epoch: Epoch { number: self.epoch.number + 1, rows, digest }, sum, slots }
+    }
+}
+
+const WIDTH: usize = 3 + LAYERS;
+
+/// All states so far; the last is the published one.
+pub(crate) struct Epochs(Rows<u64>);
+
+impl Epochs {
+    pub(crate) fn new() -> Self {
+        Self(Rows::new(WIDTH))
+    }
+
+    /// The state of now: the empty one before the first batch. Waits for nobody.
+    pub(crate) fn now(&self) -> State {
+        let published = self.0.len();
+        let Some(last) = published.checked_sub(1) else { return State::default() };
+        let record = self.0.get(last);
+        let slots: [u32; LAYERS] = std::array::from_fn(|level| record[3 + level] as u32);
+        let epoch = Epoch { number: record[0], rows: slots[0], digest: record[1] };
+        State { epoch, sum: record[2], slots }
+    }
+
+    pub(crate) fn publish(&self, state: &State) {
+        assert_eq!(state.epoch.rows, state.slots[0], "the base holds every row");
+        let mut record = [state.epoch.number, state.epoch.digest, state.sum, 0, 0, 0, 0, 0, 0];
+        for (place, &slots) in record[3..].iter_mut().zip(&state.slots) {
+            *place = u64::from(slots);
+        }
+        self.0.push(&record);
+    }
+}

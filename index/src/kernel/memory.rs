@@ -1,0 +1,289 @@
+//! Tables that only grow and whose rows never move, and prefetching.
+//!
+//! Place: under `codes` and `layer`. A table is a few blocks, each twice the one before, taken zeroed from the
+//! system, so that pages cost nothing until a row is written; rows start on cache lines where their width allows.
+//!
+//! Invariants: `rows_never_move`, a reference to a row stays good as long as the table; `published_before_read`,
+//! a row is read only once its push is complete (`len`, released after the write, acquired before the read).
+//! Leaves out: removal; a space gives memory back by a new generation, in another table.
+
+use std::{
+    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
+    marker::PhantomData,
+    sync::{
+        Mutex,
+        atomic::{AtomicPtr, AtomicU32, Ordering},
+    },
+};
+
+const FIRST_BITS: u32 = 10;
+/// Rows of the first block.
+const FIRST: u32 = 1 << FIRST_BITS;
+const BLOCKS: usize = 20;
+/// Most rows of a table; a beam's key has two bits beside the row.
+pub(crate) const ROWS_MAX: u32 = (1 << 30) - FIRST;
+const LINE: usize = 64;
+const HUGE: usize = 2 << 20;
+/// Bytes from which a block is worth huge pages.
+const HUGE_FROM: usize = 4 << 20;
+
+/// The block that holds a row, the row's place in it.
+#[inline(always)]
+fn locate(row: u32) -> (usize, usize) {
+    let from = row + FIRST;
+    let block = from.ilog2() - FIRST_BITS;
+    (block as usize, (from - (FIRST << block)) as usize)
+}
+
+mod sealed {
+    /// Numbers for which every bit pattern is a value.
+    pub trait Number: Copy + Send + Sync + 'static {}
+    impl Number for u8 {}
+    impl Number for u32 {}
+    impl Number for u64 {}
+}
+pub(crate) use sealed::Number;
+
+/// Blocks of zeroed memory that start on a cache line and never move, made when they are first asked for.
+struct Blocks {
+    /// Bytes of a row.
+    row: usize,
+    /// Null until made. Invariant: set once, under the lock.
+    at: [AtomicPtr<u8>; BLOCKS],
+    maker: Mutex<()>,
+}
+
+impl Blocks {
+    fn new(row: usize) -> Self {
+        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), maker: Mutex::new(()) }
+    }
+
+    fn layout(&self, block: usize) -> Layout {
+        let bytes = ((FIRST as usize) << block) * self.row.max(1);
+        // Large blocks begin on a huge page, so that all of them can be huge.
+        let align = if bytes >= HUGE_FROM { HUGE } else { LINE };
+        Layout::from_size_align(bytes, align).expect("a block is smaller than the address space")
+    }
+
+    /// The place of a row; null if its block was not yet made.
+    #[inline(always)]
+    fn row(&self, row: u32) -> *mut u8 {
+        let (block, at) = locate(row);
+        self.at[block].load(Ordering::Acquire).wrapping_add(at * self.row)
+    }
+
+    #[cold]
+    fn make(&self, block: usize) {
+        let _guard = self.maker.lock().expect("making a block does not panic");
+        if self.at[block].load(Ordering::Relaxed).is_null() {
+            let layout = self.layout(block);
+            // SAFETY: the layout is not empty.
+            let at = unsafe { alloc_zeroed(layout) };
+            if at.is_null() {
+                handle_alloc_error(layout);
+            }
+            ask_for_huge_pages(at, layout);
+            self.at[block].store(at, Ordering::Release);
+        }
+    }
+
+    /// Whether the row's block was made.
+    #[inline(always)]
+    fn made(&self, row: u32) -> bool {
+        !self.at[locate(row).0].load(Ordering::Acquire).is_null()
+    }
+}
+
+impl Drop for Blocks {
+    fn drop(&mut self) {
+        for block in 0..BLOCKS {
+            let at = *self.at[block].get_mut();
+            if !at.is_null() {
+                // SAFETY: made with this layout; `drop` has the blocks alone.
+                unsafe { dealloc(at, self.layout(block)) }
+            }
+        }
+    }
+}
+
+/// A walk touches rows all over the tables: with pages of 4 KiB many of them miss the TLB too. A hint, before the first
+/// touch; where it is refused nothing changes but speed.
+fn ask_for_huge_pages(at: *mut u8, layout: Layout) {
+    #[cfg(target_os = "linux")]
+    if layout.align() == HUGE {
+        unsafe extern "C" {
+            fn madvise(at: *mut std::ffi::c_void, bytes: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
+        }
+        const MADV_HUGEPAGE: std::ffi::c_int = 14;
+        // SAFETY: whole pages of an allocation that we own; the advice does not change their content.
+        unsafe { madvise(at.cast(), layout.size() / HUGE * HUGE, MADV_HUGEPAGE) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (at, layout);
+}
+
+/// Rows of `width` numbers each, appended one by one, read by any number of threads meanwhile.
+pub(crate) struct Rows<T> {
+    width: usize,
+    blocks: Blocks,
+    /// Invariant: rows below it are complete and never written again.
+    len: AtomicU32,
+    appender: Mutex<()>,
+    of: PhantomData<T>,
+}
+
+impl<T: Number> Rows<T> {
+    pub(crate) fn new(width: usize) -> Self {
+        let blocks = Blocks::new(width * size_of::<T>());
+        Self { width, blocks, len: AtomicU32::new(0), appender: Mutex::new(()), of: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    #[inline(always)]
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Appends a row. Panics when `ROWS_MAX` are there; the door above counts.
+    pub(crate) fn push(&self, row: &[T]) {
+        assert_eq!(row.len(), self.width);
+        let _guard = self.appender.lock().expect("a push does not panic once its asserts hold");
+        let len = self.len.load(Ordering::Relaxed);
+        assert!(len < ROWS_MAX, "a table holds {ROWS_MAX} rows");
+        if !self.blocks.made(len) {
+            self.blocks.make(locate(len).0);
+        }
+        // SAFETY: the block has room for the row; nobody reads a row at or above `len`, and the lock keeps other
+        // pushes away. Blocks are zeroed and aligned for any number.
+        unsafe { self.blocks.row(len).cast::<T>().copy_from_nonoverlapping(row.as_ptr(), self.width) }
+        self.len.store(len + 1, Ordering::Release);
+    }
+
+    /// Panics when the row is not yet published.
+    #[inline(always)]
+    pub(crate) fn get(&self, row: u32) -> &[T] {
+        assert!(row < self.len(), "a row is read after it is published");
+        // SAFETY: a published row has a block; it is complete and is never written again.
+        unsafe { std::slice::from_raw_parts(self.blocks.row(row).cast::<T>(), self.width) }
+    }
+
+    /// The rows from `row` on that lie in one piece, as many as are published, at most `count`.
+    #[inline]
+    pub(crate) fn run(&self, row: u32, count: u32) -> &[T] {
+        let len = self.len();
+        assert!(row <= len, "a row is read after it is published");
+        let (block, at) = locate(row);
+        let left = ((FIRST as usize) << block) - at;
+        let count = left.min(count.min(len - row) as usize);
+        if count == 0 {
+            return &[];
+        }
+        // SAFETY: as for `get`, for each of the rows.
+        unsafe { std::slice::from_raw_parts(self.blocks.row(row).cast::<T>(), count * self.width) }
+    }
+
+    /// Asks for the cache lines of a row; a hint, never a fault.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, row: u32) {
+        prefetch_bytes(self.blocks.row(row), self.blocks.row);
+    }
+}
+
+/// Lists of `width` numbers that are changed in place, one number at a time, while they are read.
+/// They exist, all zero, from the moment that their block is asked for.
+pub(crate) struct Lists {
+    width: usize,
+    blocks: Blocks,
+}
+
+impl Lists {
+    pub(crate) fn new(width: usize) -> Self {
+        Self { width, blocks: Blocks::new(width * size_of::<AtomicU32>()) }
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self, list: u32) -> &[AtomicU32] {
+        let mut at = self.blocks.row(list);
+        if !self.blocks.made(list) {
+            self.blocks.make(locate(list).0);
+            at = self.blocks.row(list);
+        }
+        // SAFETY: the list lies inside its block, aligned to 4; it is only ever touched as atomics.
+        unsafe { std::slice::from_raw_parts(at.cast::<AtomicU32>(), self.width) }
+    }
+
+    /// As for rows.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, list: u32) {
+        prefetch_bytes(self.blocks.row(list), self.blocks.row);
+    }
+}
+
+/// Asks for the cache lines of some bytes, counted from the first byte's line: a row that starts in mid-line has one
+/// line more than its length says, and a missed line costs the gain.
+#[inline(always)]
+fn prefetch_bytes(start: *const u8, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        let offset = start as usize % LINE;
+        for at in (0..offset + bytes).step_by(LINE) {
+            // SAFETY: a prefetch reads nothing; `wrapping`, as the first line may begin before the row.
+            unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_sub(offset).wrapping_add(at).cast()) }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (start, bytes);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_found_where_they_were_put_across_blocks() {
+        let rows = Rows::<u64>::new(3);
+        for row in 0..5000 {
+            rows.push(&[row, row * 7, !row]);
+        }
+        for row in (0..5000u64).rev() {
+            assert_eq!(rows.get(row as u32), [row, row * 7, !row]);
+        }
+        let mut seen = 0;
+        while seen < rows.len() {
+            let run = rows.run(seen, 700);
+            assert!(run.chunks(3).enumerate().all(|(i, row)| row[0] == u64::from(seen) + i as u64));
+            seen += (run.len() / 3) as u32;
+        }
+        assert_eq!(seen, 5000);
+        assert!(rows.run(5000, 9).is_empty());
+    }
+
+    #[test]
+    fn the_last_row_of_a_table_lies_in_its_last_block() {
+        let (block, at) = locate(ROWS_MAX - 1);
+        assert_eq!((block, at), (BLOCKS - 1, (1 << 29) - 1));
+        assert_eq!(locate(0), (0, 0));
+        assert_eq!(locate(FIRST - 1), (0, FIRST as usize - 1));
+        assert_eq!(locate(FIRST), (1, 0));
+    }
+
+    #[test]
+    #[should_panic(expected = "after it is published")]
+    fn a_row_that_was_not_pushed_is_not_read() {
+        Rows::<u8>::new(4).get(0);
+    }
+
+    #[test]
+    fn lists_start_empty_and_on_a_cache_line() {
+        let lists = Lists::new(32);
+        for list in [0, 1, 1023, 1024, 9000] {
+            assert!(lists.get(list).iter().all(|link| link.load(Ordering::Relaxed) == 0));
+            assert_eq!(lists.get(list).as_ptr() as usize % 64, 0);
+        }
+    }
+}

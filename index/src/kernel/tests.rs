@@ -1,0 +1,115 @@
+//! The twins against each other, bit for bit, at random and at awkward lengths.
+//!
+//! Place: tests of `kernel`. Invariant `twins_agree`. Leaves out: whole builds with either set (tests of `index`).
+
+use super::*;
+use proptest::prelude::*;
+
+fn value() -> impl Strategy<Value = f32> {
+    prop_oneof![8 => -1.0f32..1.0, 1 => -1e20f32..1e20, 1 => Just(0.0), 1 => Just(-0.0), 1 => Just(1e-40)]
+}
+
+fn bits_of(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|v| v.to_bits()).collect()
+}
+
+/// 0, 1, a lane more or less, and anything up to 200.
+fn length() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        Just(0),
+        Just(1),
+        Just(7),
+        Just(8),
+        Just(9),
+        Just(31),
+        Just(32),
+        Just(33),
+        Just(63),
+        Just(65),
+        0usize..200
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn float_sums_agree_at_any_length(a in length().prop_flat_map(|n| prop::collection::vec((value(), value()), n))) {
+        let (fast, slow) = (Kernels::detect(), Kernels::SCALAR);
+        let (a, b): (Vec<f32>, Vec<f32>) = a.into_iter().unzip();
+        prop_assert_eq!(fast.norm(&a).to_bits(), slow.norm(&a).to_bits());
+        prop_assert_eq!(fast.product(&a, &b).to_bits(), slow.product(&a, &b).to_bits());
+        prop_assert_eq!(fast.square_distance(&a, &b).to_bits(), slow.square_distance(&a, &b).to_bits());
+    }
+
+    #[test]
+    fn rotations_and_codes_agree(blocks in 1usize..20, seed: u64, x in prop::collection::vec(value(), 64..65)) {
+        let (fast, slow) = (Kernels::detect(), Kernels::SCALAR);
+        let rotation = Rotation::new(blocks * 64, seed);
+        let mut a: Vec<f32> = x.iter().cycle().take(rotation.padded).copied().collect();
+        a.iter_mut().enumerate().for_each(|(i, v)| *v *= 1.0 + i as f32 / 512.0);
+        let mut b = a.clone();
+        fast.rotate(&rotation, &mut a, 0.37);
+        slow.rotate(&rotation, &mut b, 0.37);
+        prop_assert_eq!(bits_of(&a), bits_of(&b));
+        let (mut bits, mut fine, mut wide) = ([vec![9; blocks], vec![8; blocks]], [vec![9; blocks * 64], vec![8; blocks * 64]], [vec![9; blocks * 128], vec![8; blocks * 128]]);
+        for (at, kernels) in [fast, slow].iter().enumerate() {
+            kernels.signs(&a, &mut bits[at]);
+            kernels.narrow(&a, 90.0, &mut fine[at]);
+            kernels.wide(&a, 3000.0, &mut wide[at]);
+        }
+        prop_assert_eq!(&bits[0], &bits[1]);
+        prop_assert_eq!(&fine[0], &fine[1]);
+        prop_assert_eq!(&wide[0], &wide[1]);
+    }
+
+    #[test]
+    fn integer_distances_agree(words in prop_oneof![Just(1), Just(6), Just(12), 0usize..70], seed: u64) {
+        let (fast, slow) = (Kernels::detect(), Kernels::SCALAR);
+        let word = |i: usize| crate::hash::mix(seed ^ i as u64);
+        let rows = Rows::new(words);
+        let flat: Vec<u64> = (0..words * 9).map(word).collect();
+        (0..9).for_each(|row| rows.push(&flat[row * words..][..words]));
+        let query: Vec<u64> = (0..words).map(|i| word(i + 1000)).collect();
+        let ids = [8, 0, 3, 3, 7];
+        let mut out = [[1; 9]; 4];
+        fast.hamming(&rows, &query, &ids, &mut out[0][..5]);
+        slow.hamming(&rows, &query, &ids, &mut out[1][..5]);
+        prop_assert_eq!(out[0], out[1]);
+        if words > 0 {
+            fast.hamming_run(&flat, &query, &mut out[2]);
+            slow.hamming_run(&flat, &query, &mut out[3]);
+            prop_assert_eq!(out[2], out[3]);
+            prop_assert_eq!(out[2][8], out[0][0]);
+        }
+        let narrow = |from: usize| (0..words * 64).map(|i| word(from + i) as u8 & 127).collect::<Vec<u8>>();
+        prop_assert_eq!(fast.dot_narrow(&narrow(0), &narrow(7)), slow.dot_narrow(&narrow(0), &narrow(7)));
+        let wide = |from: usize| (0..64).flat_map(|i| ((word(from + i) as i16) >> 3).to_le_bytes()).collect::<Vec<u8>>();
+        prop_assert_eq!(fast.dot_wide(&wide(0), &wide(7)), slow.dot_wide(&wide(0), &wide(7)));
+    }
+}
+
+#[test]
+fn the_largest_codes_do_not_overflow() {
+    for kernels in [Kernels::detect(), Kernels::SCALAR] {
+        assert_eq!(kernels.dot_narrow(&[127; 4096], &[127; 4096]), 4096 * 127 * 127);
+        let least: Vec<u8> = (-4096i16).to_le_bytes().repeat(64);
+        assert_eq!(kernels.dot_wide(&least, &least), 64 << 24);
+    }
+}
+
+#[test]
+fn a_rotation_keeps_norms_and_spreads_a_single_coordinate() {
+    for dim in [2, 63, 64, 65, 300, 384, 768, 1000, 1984, 4096] {
+        let rotation = Rotation::new(dim, 5);
+        for hot in [0, dim / 2, dim - 1] {
+            let mut x = vec![0.0; rotation.padded];
+            x[hot] = 3.0;
+            Kernels::detect().rotate(&rotation, &mut x, 1.0 / 3.0);
+            let norm = Kernels::SCALAR.norm(&x);
+            assert!((norm - 1.0).abs() < 1e-4, "{dim}: {norm}");
+            let largest = x.iter().fold(0.0f32, |most, v| most.max(v.abs()));
+            assert!(largest * (rotation.padded as f32).sqrt() < 7.0, "{dim}: {largest} of one coordinate is left");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A deterministic, batched HNSW index on quantised codes: the same rows give the same bytes, on every machine, for any
+//! number of threads. One [`Index`] serves one space; it needs no clock, no files, no threads and no random numbers.
+//!
+//! # In short
+//!
+//! ```
+//! use engram_index::{Index, Inline, Metric, Options, Search};
+//!
+//! let index = Index::new(Options::new(4, Metric::Cosine, 7))?;
+//! for i in 0..100u8 {
+//!     let angle = f32::from(i) / 20.0;
+//!     index.push(&[angle.cos(), angle.sin(), 0.3, 0.1])?;
+//! }
+//! // Build whatever batches are complete; the rest is the tail, which a search scans.
+//! while let Some(batch) = index.next_batch() {
+//!     index.build(batch, &Inline);
+//! }
+//! let cue = index.cue(&[1.0, 0.0, 0.3, 0.1])?;
+//! let found = index.search(&cue, Search { k: 3, ef: 32, visible: u32::MAX }, &|row| row % 2 == 0, None);
+//! assert_eq!(found.hits.iter().map(|hit| hit.row).collect::<Vec<_>>(), [0, 2, 4]);
+//! assert_eq!((found.epoch.rows, found.tail_scanned), (64, 36));
+//! index.check()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Rows, batches, epochs
+//!
+//! [`Index::push`] encodes a vector and appends it as the next **row**. Rows count from 0 and are never renumbered; the
+//! originals are not kept. When enough rows stand behind the graph, [`Index::next_batch`] names the next **batch**,
+//! whose bounds follow from the row number alone (64 rows at first, then an eighth of the graph, at most 8,192), and
+//! [`Index::build`] adds it to the graph and publishes an **epoch**. A batch may also be cut shorter; then the cut is
+//! part of the input.
+//!
+//! The graph is a pure function of ([`Options`], rows, batches). Not of the [`Workers`] that ran the jobs, of their
+//! order, of the CPU's instructions, of the time between a push and a build, or of who was reading. [`Epoch::digest`]
+//! says so in 64 bits: replicas that applied the same log compare it. It is kept up to date for the rows that a batch
+//! touched; [`Index::check`] recomputes it and proves the rest of the graph's invariants besides.
+//!
+//! # Searching
+//!
+//! A [`Cue`] is an encoded query. [`Index::search`] walks the graph and scans the rows that are not yet in it, so that a
+//! row is found from its push on. It returns only rows below `visible` that pass the filter; rows that don't are walked
+//! through, and where few pass, a scan takes the place of the walk. Readers wait for nobody: not for a push, not for a
+//! build in progress. [`Index::scan`] looks at codes alone, never at the graph: one answer for one input, everywhere.
+//!
+//! With [`Originals`], the nearest hits are rescored by the vectors themselves, and [`Hit::score`] is the metric's exact
+//! value, summed in one order on all machines. Without, it is what the codes know of it.
+//!
+//! # Codes
+//!
+//! A vector is normalised and turned by a seeded randomised Hadamard rotation; then one fixed scale fits all data. Each
+//! coordinate becomes a bit to walk by (cosine, 256 dimensions and more) and 7 bits to prune and rank by, or 13 bits
+//! where there are at most 64 coordinates. Dot and L2 keep a length beside the code. Distances are integers; ties are by
+//! row. Floats end where the codes begin, and before that have one order, so scalar and SIMD kernels agree bit for bit.
+//!
+//! # Reachability
+//!
+//! Pruning alone leaves rows that no link leads to. Here every row hangs on a spanning tree of its layer whose links are
+//! never pruned: each row is reachable from each other, also when all rows are equal.
+//!
+//! # What it leaves out
+//!
+//! Rows are not removed: a forgotten row routes on and is kept out by the filter; the space comes back with a new index
+//! built beside the old. Which batches were cut, which rows a recall may see and where originals live are the caller's.
+
+mod beam;
+mod build;
+mod check;
+mod code;
+mod codes;
+mod epoch;
+mod graph;
+mod hash;
+mod index;
+mod kernel;
+mod kernel_scalar;
+mod layer;
+mod level;
+mod options;
+mod rotate;
+mod scan;
+mod search;
+mod vector;
+mod walk;
+mod workers;
+
+pub use check::Broken;
+pub use epoch::Epoch;
+pub use index::Index;
+pub use kernel::Kernels;
+pub use options::{Metric, Options, OptionsError};
+pub use scan::{Cue, Hit};
+pub use search::{Found, Search};
+pub use vector::{Originals, VectorError};
+pub use workers::{Inline, Workers};

@@ -1,0 +1,266 @@
+//! The smallest part of an invalid history that is still invalid, and the sentence that explains it.
+//!
+//! Only steps that keep the proof are taken: each makes a history that would be linearizable if the one before were.
+//! - the shortest prefix, in which operations that return later count as unknown;
+//! - a window at its end, which may start with any value in the register;
+//! - without all operations on some values (if no swap ties them to others, and no failed cas looks at them);
+//! - without some reads, failed cas, and writes that nobody in the rest reads.
+//!
+//! Invariant `witness_is_invalid`: the operations that are shown have no order by themselves, whatever came before.
+//! A part that can't be decided within [`MEMORY_BYTES`] counts as valid, so that it is not taken.
+//!
+//! Leaves out: the smallest of all (that is hard); the result can't be shortened by any one of these steps, unless
+//! the budget of operations looked at ran out first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::history::History;
+use crate::operation::Operation;
+use crate::verdict::Counterexample;
+
+use super::Key;
+use super::config::DEAD;
+use super::problem::{Act, Problem, RegisterOp};
+use super::search::{Decision, decide};
+
+/// Memory for deciding one part.
+const MEMORY_BYTES: usize = 64 << 20;
+/// Operations that may be looked at in all, over every attempt, besides twenty times the history.
+const BUDGET: usize = 4_000_000;
+/// Operations that the sentence names, besides the one that fits nowhere.
+const NAMED_MAX: usize = 6;
+
+/// Explains why `key` has no order; `stuck` is the operation whose return could not be passed.
+pub(super) fn explain(
+    history: &History,
+    operations: &[Operation<'_>],
+    key: &Key,
+    stuck: usize,
+    others: usize,
+) -> Counterexample {
+    let mut shrink = Shrink { initials: vec![0], budget: BUDGET + 20 * key.operations.len() };
+    let (mut part, end) = shrink.prefix(&key.operations, stuck);
+    part = shrink.window(part);
+    part = shrink.without_values(part);
+    part = shrink.without_operations(part);
+    let guilty = part.iter().find(|operation| operation.to == end).or(part.last()).map(|guilty| guilty.source);
+    let span = |source: usize| {
+        let operation = &operations[source];
+        operation.span(history, label(operation), Some(source) == guilty)
+    };
+    let spans: Vec<_> = part.iter().map(|operation| span(operation.source)).collect();
+    let name = |span: &crate::verdict::Span| {
+        let lines = match span.to_line {
+            Some(to) => format!("lines {}–{to}", span.from_line),
+            None => format!("line {}, never completed", span.from_line),
+        };
+        format!("{} by process {} ({lines})", span.label, span.process)
+    };
+    let accused: String = spans.iter().filter(|span| span.guilty).map(name).collect();
+    let rest: Vec<String> = spans.iter().filter(|span| !span.guilty).map(name).collect();
+    let shown = rest.iter().rev().take(NAMED_MAX).rev().cloned().collect::<Vec<_>>().join(", ");
+    let hidden = rest.len().saturating_sub(NAMED_MAX);
+    let hidden = if hidden == 0 { String::new() } else { format!("{hidden} earlier operations and ") };
+    let start = if shrink.initials == [0] { "starting with null" } else { "whatever it held before" };
+    let rest = if rest.is_empty() { String::new() } else { format!(", in no order of {hidden}{shown}") };
+    let sentence = format!("register {}, {start}: {accused} can't be explained{rest}", key.name);
+    Counterexample { property: "linearizable", sentence, spans, others }
+}
+
+fn label(operation: &Operation<'_>) -> String {
+    let (f, value) = (&operation.invoke.f, &operation.invoke.value);
+    match (f.as_str(), operation.complete.and_then(|event| event.result)) {
+        ("read", _) => format!("read → {}", operation.returned()),
+        ("cas", Some(result)) => format!("cas {value} → {result}"),
+        _ => format!("{f} {value}"),
+    }
+}
+
+struct Shrink {
+    /// What the register may hold at the start.
+    initials: Vec<u32>,
+    budget: usize,
+}
+
+impl Shrink {
+    fn invalid(&mut self, part: &[RegisterOp]) -> bool {
+        if part.len() > self.budget {
+            return false;
+        }
+        self.budget -= part.len();
+        matches!(decide(&Problem::new(part), &self.initials, MEMORY_BYTES), Decision::Stuck { .. })
+    }
+
+    /// The shortest invalid prefix, and the place where it ends.
+    fn prefix(&mut self, all: &[RegisterOp], stuck: usize) -> (Vec<RegisterOp>, usize) {
+        let mut ends: Vec<usize> = all.iter().filter(|operation| operation.known).map(|known| known.to).collect();
+        ends.sort_unstable();
+        let last = ends.last().copied().unwrap_or(0);
+        let guess = cut(all, all[stuck].to);
+        let (mut best, mut end) = if self.invalid(&guess) { (guess, all[stuck].to) } else { (all.to_vec(), last) };
+        let (mut low, mut high) = (0, ends.partition_point(|place| *place < end));
+        while low < high {
+            let middle = (low + high) / 2;
+            let part = cut(all, ends[middle]);
+            if self.invalid(&part) {
+                (best, end, high) = (part, ends[middle], middle);
+            } else {
+                low = middle + 1;
+            }
+        }
+        (best, end)
+    }
+
+    /// The shortest invalid window at the end of `part`, of lengths that double.
+    fn window(&mut self, part: Vec<RegisterOp>) -> Vec<RegisterOp> {
+        let mut length = 2;
+        while length < part.len() {
+            let start = part[part.len() - length].from;
+            let window: Vec<RegisterOp> = part.iter().filter_map(|operation| from_on(operation, start)).collect();
+            let mentioned: BTreeSet<u32> = window.iter().flat_map(|operation| values_of(operation.act)).collect();
+            self.initials = mentioned.into_iter().chain([DEAD]).collect();
+            if self.invalid(&window) {
+                return window;
+            }
+            length *= 2;
+        }
+        self.initials = vec![0];
+        part
+    }
+
+    /// Leaves out whole groups of values that swaps tie together.
+    fn without_values(&mut self, mut part: Vec<RegisterOp>) -> Vec<RegisterOp> {
+        let calm: Vec<RegisterOp> =
+            part.iter().filter(|operation| !matches!(operation.act, Act::Differs(_))).copied().collect();
+        if calm.len() < part.len() {
+            if !self.invalid(&calm) {
+                return part;
+            }
+            part = calm;
+        }
+        let groups = groups(&part);
+        let units: BTreeSet<u32> = groups.values().copied().collect();
+        let of = |operation: &RegisterOp| groups[&values_of(operation.act)[0]];
+        let kept = self.minimise(units.into_iter().collect(), |kept| {
+            let kept: BTreeSet<u32> = kept.iter().copied().collect();
+            part.iter().filter(|operation| kept.contains(&of(operation))).copied().collect()
+        });
+        let kept: BTreeSet<u32> = kept.into_iter().collect();
+        part.retain(|operation| kept.contains(&of(operation)));
+        part
+    }
+
+    /// Leaves out single operations: those that only look, then changes that nobody sees.
+    fn without_operations(&mut self, part: Vec<RegisterOp>) -> Vec<RegisterOp> {
+        let looks = |operation: &RegisterOp| matches!(operation.act, Act::Read(_) | Act::Differs(_));
+        let mut part = self.without(part, looks);
+        loop {
+            let before = part.len();
+            part = self.without_unseen(part);
+            if part.len() == before {
+                return part;
+            }
+        }
+    }
+
+    fn without_unseen(&mut self, part: Vec<RegisterOp>) -> Vec<RegisterOp> {
+        if part.iter().any(|operation| matches!(operation.act, Act::Differs(_))) {
+            return part;
+        }
+        let needed: BTreeSet<u32> = part
+            .iter()
+            .filter_map(|operation| match operation.act {
+                Act::Read(value) | Act::Swap(value, _) => Some(value),
+                Act::Write(_) | Act::Differs(_) => None,
+            })
+            .collect();
+        self.without(part, |operation| match operation.act {
+            Act::Write(to) => !needed.contains(&to),
+            Act::Swap(_, to) => !operation.known && !needed.contains(&to),
+            Act::Read(_) | Act::Differs(_) => false,
+        })
+    }
+
+    fn without(&mut self, part: Vec<RegisterOp>, may_go: impl Fn(&RegisterOp) -> bool) -> Vec<RegisterOp> {
+        let units: Vec<usize> = (0..part.len()).filter(|index| may_go(&part[*index])).collect();
+        let fixed: BTreeSet<usize> = (0..part.len()).filter(|index| !may_go(&part[*index])).collect();
+        let select = |kept: &[usize]| -> Vec<RegisterOp> {
+            let kept: BTreeSet<usize> = kept.iter().chain(&fixed).copied().collect();
+            kept.into_iter().map(|index| part[index]).collect()
+        };
+        let kept = self.minimise(units, select);
+        select(&kept)
+    }
+
+    /// Leaves out ever smaller runs of units as long as what remains is invalid.
+    fn minimise<U: Copy>(&mut self, mut units: Vec<U>, select: impl Fn(&[U]) -> Vec<RegisterOp>) -> Vec<U> {
+        let mut run = units.len().div_ceil(2).max(1);
+        loop {
+            let (mut at, mut shrunk) = (0, false);
+            while at < units.len() {
+                let rest: Vec<U> = units[..at].iter().chain(&units[(at + run).min(units.len())..]).copied().collect();
+                if self.invalid(&select(&rest)) {
+                    (units, shrunk) = (rest, true);
+                } else {
+                    at += run;
+                }
+            }
+            match (run, shrunk) {
+                (1, false) => return units,
+                (1, true) => {}
+                _ => run = run.div_ceil(2),
+            }
+        }
+    }
+}
+
+/// What was known when the event at `end` happened.
+fn cut(all: &[RegisterOp], end: usize) -> Vec<RegisterOp> {
+    let begun = all.iter().filter(|operation| operation.from < end);
+    begun.filter_map(|operation| if operation.to <= end { Some(*operation) } else { doubtful(operation) }).collect()
+}
+
+/// What an operation says about the time from `start` on.
+fn from_on(operation: &RegisterOp, start: usize) -> Option<RegisterOp> {
+    match operation {
+        operation if operation.from >= start || !operation.known => Some(*operation),
+        operation if operation.to < start => None,
+        straddling => doubtful(straddling),
+    }
+}
+
+/// The operation if nobody knew whether it happened.
+fn doubtful(operation: &RegisterOp) -> Option<RegisterOp> {
+    let changes = matches!(operation.act, Act::Write(_) | Act::Swap(..));
+    changes.then_some(RegisterOp { known: false, ..*operation })
+}
+
+fn values_of(act: Act) -> Vec<u32> {
+    match act {
+        Act::Read(value) | Act::Write(value) | Act::Differs(value) => vec![value],
+        Act::Swap(from, to) => vec![from, to],
+    }
+}
+
+/// For each value, the smallest value of its group; a swap puts its two values into one group.
+fn groups(part: &[RegisterOp]) -> BTreeMap<u32, u32> {
+    let mut parent: BTreeMap<u32, u32> = BTreeMap::new();
+    fn root(parent: &BTreeMap<u32, u32>, mut value: u32) -> u32 {
+        while let Some(up) = parent.get(&value).filter(|up| **up != value) {
+            value = *up;
+        }
+        value
+    }
+    for operation in part {
+        let values = values_of(operation.act);
+        values.iter().for_each(|value| {
+            parent.entry(*value).or_insert(*value);
+        });
+        let roots: Vec<u32> = values.iter().map(|value| root(&parent, *value)).collect();
+        let least = roots.iter().min().copied().unwrap_or(0);
+        roots.into_iter().for_each(|root| {
+            parent.insert(root, least);
+        });
+    }
+    parent.keys().map(|value| (*value, root(&parent, *value))).collect()
+}

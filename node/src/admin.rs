@@ -1,0 +1,197 @@
+//! Membership: make a cluster of blank nodes, add one, remove one.
+//!
+//! Invariants: `node_ids_never_reused` (an id that was ever a member is given to no other disk) and
+//! `disk_recorded` (a member's disk id is in the membership before it counts).
+
+use crate::env::{Env, Lane, run_on};
+use crate::identity::{Cluster, Id, Identity};
+use crate::leader::{Leader, Leadership};
+use crate::raft::net::Network;
+use crate::raft::types::{Member, TypeConfig};
+use bytes::Bytes;
+use engram_proto::error::{Error, Kind, Result};
+use engram_proto::limits::PEER_VERSION;
+use engram_proto::transport::{World, timeout};
+use engram_proto::wire::peer::{JoinRequest, JoinResponse};
+use engram_proto::wire::v1::NodeAddress;
+use openraft::ChangeMembers;
+use openraft::errors::{ClientWriteError, RaftError};
+use rand::RngExt;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a membership change may take, catching up included.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// Cluster administration of one node.
+#[derive(Clone)]
+pub struct Admin {
+    /// Its world.
+    pub env: Env,
+    /// Who it is.
+    pub identity: Arc<Identity>,
+    /// Who leads.
+    pub leadership: Leadership,
+    /// To the others.
+    pub network: Network,
+    /// For time-outs.
+    pub world: Arc<dyn World>,
+}
+
+impl Admin {
+    fn node(&self) -> u64 {
+        self.identity.node_id
+    }
+
+    async fn join_here(&self, cluster: Cluster) -> Result<bool> {
+        let identity = self.identity.clone();
+        let joined = run_on(&*self.env.pool, Lane::Files, move || identity.join(cluster)).await;
+        joined.unwrap_or_else(|| Err(Error::new(Kind::Poisoned, "the files lane has stopped")))
+    }
+
+    /// Another node asks this one to join: (disk id, was a member already).
+    pub async fn join(&self, request: JoinRequest) -> Result<(Id, bool)> {
+        let node = self.node();
+        if request.version != PEER_VERSION {
+            let text = format!("node {node} speaks version {PEER_VERSION}, the caller {}", request.version);
+            return Err(Error::new(Kind::Unsupported, format!("{text}; upgrade the older one")));
+        }
+        if request.node != node {
+            return Err(Error::invalid(format!("this is node {node}, not node {}; mend the address", request.node)));
+        }
+        if request.cluster_name != self.identity.cluster_name {
+            let (mine, theirs) = (&self.identity.cluster_name, &request.cluster_name);
+            return Err(Error::invalid(format!("node {node} is configured for cluster {mine:?}, not {theirs:?}")));
+        }
+        let id: Id = request.cluster_id[..].try_into().map_err(|_| Error::invalid("cluster id is not 16 bytes"))?;
+        let member = self.join_here(Cluster { id, incarnation: request.incarnation }).await?;
+        Ok((self.identity.disk_id, member))
+    }
+
+    async fn ask_to_join(&self, cluster: Cluster, address: &NodeAddress) -> Result<(Member, bool)> {
+        let mut member = Member {
+            client_address: address.client_address.clone(),
+            peer_address: address.peer_address.clone(),
+            disk_id: Bytes::new(),
+        };
+        let connection = self.network.connect(address.node, &member);
+        let request = JoinRequest {
+            version: PEER_VERSION,
+            cluster_id: cluster.id.to_vec().into(),
+            incarnation: cluster.incarnation,
+            node: address.node,
+            cluster_name: self.identity.cluster_name.clone(),
+        };
+        let mut client = connection.client.clone();
+        let answer: JoinResponse = connection.answer(JOIN_TIMEOUT, client.join(request)).await.map_err(|status| {
+            let error = Error::from_status(&status);
+            let place = format!("node {} at {}", address.node, address.peer_address);
+            match error.kind() {
+                Kind::InDoubt => Error::invalid(format!("{place} does not answer: {error}; start it, then try again")),
+                kind => Error::new(kind, format!("{place}: {error}")),
+            }
+        })?;
+        member.disk_id = answer.disk_id;
+        Ok((member, answer.member))
+    }
+
+    /// Makes a cluster of blank nodes, this one among them. May be called again after it failed half way.
+    pub async fn init(&self, nodes: Vec<NodeAddress>) -> Result<Cluster> {
+        let node = self.node();
+        let initialized = self.leadership.raft().is_initialized().await;
+        if initialized.map_err(|e| Error::new(Kind::Poisoned, e.to_string()))? {
+            return Err(Error::new(Kind::Exists, format!("node {node} is in a cluster already; use add and remove")));
+        }
+        let ids: BTreeSet<u64> = nodes.iter().map(|address| address.node).collect();
+        if ids.len() != nodes.len() || !ids.contains(&node) || ids.contains(&0) {
+            return Err(Error::invalid(format!("name each node once, with an id from 1, node {node} among them")));
+        }
+        let fresh = Cluster { id: self.env.seed.stream("cluster").random(), incarnation: 1 };
+        let cluster = self.identity.cluster().unwrap_or(fresh);
+        self.join_here(cluster).await?;
+        let mut members = BTreeMap::new();
+        for address in &nodes {
+            let member = match address.node == node {
+                true => Member {
+                    client_address: address.client_address.clone(),
+                    peer_address: address.peer_address.clone(),
+                    disk_id: self.identity.disk_id.to_vec().into(),
+                },
+                false => self.ask_to_join(cluster, address).await?.0,
+            };
+            members.insert(address.node, member);
+        }
+        self.leadership.raft().initialize(members).await.map_err(|e| Error::in_doubt(e.to_string()))?;
+        Ok(cluster)
+    }
+
+    /// Adds a blank node as a learner, then makes it a voter once it has caught up.
+    pub async fn add(&self, address: NodeAddress, learner: bool) -> Result<u64> {
+        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        let cluster = self.identity.cluster().ok_or_else(|| self.leadership.no_leader())?;
+        let id = address.node;
+        let (seen, present) = {
+            let data = self.leadership.state().read();
+            let present = data.membership.membership().get_node(&id).cloned();
+            (data.nodes_seen.contains(&id), present)
+        };
+        if id == 0 || (seen && present.is_none()) {
+            return Err(Error::invalid(format!("node id {id} was used before; ids are not reused: choose a new one")));
+        }
+        let (member, _) = self.ask_to_join(cluster, &address).await?;
+        if present.as_ref().is_some_and(|present| *present != member) {
+            let text = format!("node {id} is a member already, with another disk or address");
+            return Err(Error::new(Kind::Exists, format!("{text}; remove it, and add this one under a new id")));
+        }
+        let raft = self.leadership.raft();
+        let change = async {
+            let added = raft.add_learner(id, member, !learner).await.map_err(|e| self.changed(e))?;
+            if learner {
+                return Ok(added.log_id.index);
+            }
+            let voters = ChangeMembers::AddVoterIds([id].into());
+            let promoted = raft.change_membership(voters, true).await.map_err(|e| self.changed(e))?;
+            Ok(promoted.log_id.index)
+        };
+        self.within(change).await
+    }
+
+    /// Removes a voter or a learner.
+    pub async fn remove(&self, id: u64) -> Result<u64> {
+        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        let (voter, member) = {
+            let data = self.leadership.state().read();
+            let membership = data.membership.membership();
+            (membership.voter_ids().any(|voter| voter == id), membership.get_node(&id).is_some())
+        };
+        if !member {
+            return Err(Error::not_found(format!("node {id} is no member")));
+        }
+        let change = match voter {
+            true => ChangeMembers::RemoveVoters([id].into()),
+            false => ChangeMembers::RemoveNodes([id].into()),
+        };
+        let raft = self.leadership.raft();
+        let change = async {
+            let removed = raft.change_membership(change, false).await.map_err(|e| self.changed(e))?;
+            Ok(removed.log_id.index)
+        };
+        self.within(change).await
+    }
+
+    async fn within(&self, change: impl Future<Output = Result<u64>>) -> Result<u64> {
+        timeout(&*self.world, CHANGE_TIMEOUT, change).await.unwrap_or_else(|| {
+            Err(Error::in_doubt(format!("the change took over {CHANGE_TIMEOUT:?}; look at the status before the next")))
+        })
+    }
+
+    fn changed(&self, error: RaftError<TypeConfig, ClientWriteError<TypeConfig>>) -> Error {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => self.leadership.no_leader(),
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(e)) => Error::invalid(e.to_string()),
+            other => Error::in_doubt(other.to_string()),
+        }
+    }
+}

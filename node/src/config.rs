@@ -1,0 +1,217 @@
+//! Each knob with unit, default and range. Read by the command line from file, environment and flags.
+//!
+//! Invariant: a value out of range is refused at start, by name; nothing is silently bent.
+
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// A node's configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Unique in the cluster, never reused; 1 or more.
+    pub node_id: u64,
+    /// Name of the cluster: a data directory of another one is refused.
+    #[serde(default = "default_cluster")]
+    pub cluster: String,
+    /// Where everything durable is.
+    pub data_dir: PathBuf,
+    /// `host:port` for clients: gRPC, and HTTP for probes and metrics.
+    #[serde(default = "default_listen")]
+    pub listen: String,
+    /// `host:port` for other nodes.
+    #[serde(default = "default_peer_listen")]
+    pub peer_listen: String,
+    /// Worker threads of an index batch; 0: one a core.
+    #[serde(default)]
+    pub index_workers: usize,
+    /// Consensus.
+    #[serde(default)]
+    pub raft: RaftConfig,
+    /// The write-ahead log.
+    #[serde(default)]
+    pub wal: WalConfig,
+    /// What may be in flight.
+    #[serde(default)]
+    pub admission: AdmissionConfig,
+    /// Streams.
+    #[serde(default)]
+    pub stream: StreamConfig,
+}
+
+/// Consensus timing and snapshots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RaftConfig {
+    /// Milliseconds between heartbeats; also the time-out of one append.
+    pub heartbeat_ms: u64,
+    /// Milliseconds of silence after which a follower may stand for election, at least.
+    pub election_min_ms: u64,
+    /// And at most.
+    pub election_max_ms: u64,
+    /// Applied bytes since the last snapshot that cause the next.
+    pub snapshot_bytes: u64,
+    /// Entries kept in the log behind a snapshot, for followers that are a little late.
+    pub keep_entries: u64,
+}
+
+/// The write-ahead log's files.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WalConfig {
+    /// Bytes of one segment file.
+    pub segment_bytes: u64,
+    /// Bytes of recent entries that are kept in memory for followers.
+    pub cache_bytes: usize,
+}
+
+/// Admission: rows and bytes between the edge and apply.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdmissionConfig {
+    /// Rows of high-priority streams.
+    pub high_rows: usize,
+    /// Rows of normal streams.
+    pub normal_rows: usize,
+    /// Rows of low-priority streams.
+    pub low_rows: usize,
+    /// Bytes of all lanes.
+    pub bytes: usize,
+    /// Rows of complete batches that the indexer has not built yet.
+    pub unbuilt_rows: usize,
+}
+
+/// Limits of one stream, and of sessions.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StreamConfig {
+    /// Rows that a stream may have in flight.
+    pub credit_rows: u32,
+    /// Bytes that a stream may have in flight.
+    pub credit_bytes: u64,
+    /// Seconds without a connection after which a session expires.
+    pub session_idle_s: u64,
+    /// Milliseconds that a read waits for its snapshot unless it says otherwise.
+    pub read_deadline_ms: u32,
+    /// Seconds that a stopping node gives admitted rows to commit.
+    pub drain_s: u64,
+}
+
+impl Default for RaftConfig {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 200,
+            election_min_ms: 800,
+            election_max_ms: 1500,
+            snapshot_bytes: 64 << 20,
+            keep_entries: 1000,
+        }
+    }
+}
+
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, cache_bytes: 64 << 20 }
+    }
+}
+
+impl Default for AdmissionConfig {
+    fn default() -> Self {
+        Self { high_rows: 10_000, normal_rows: 100_000, low_rows: 50_000, bytes: 256 << 20, unbuilt_rows: 200_000 }
+    }
+}
+
+impl Default for StreamConfig {
+    fn default() -> Self {
+        Self {
+            credit_rows: 4096,
+            credit_bytes: 16 << 20,
+            session_idle_s: 300,
+            read_deadline_ms: 5000,
+            drain_s: 5,
+        }
+    }
+}
+
+fn default_cluster() -> String {
+    "engram".into()
+}
+fn default_listen() -> String {
+    "127.0.0.1:7600".into()
+}
+fn default_peer_listen() -> String {
+    "127.0.0.1:7700".into()
+}
+
+impl Config {
+    /// A node with defaults.
+    pub fn new(node_id: u64, data_dir: impl Into<PathBuf>) -> Self {
+        Self {
+            node_id,
+            cluster: default_cluster(),
+            data_dir: data_dir.into(),
+            listen: default_listen(),
+            peer_listen: default_peer_listen(),
+            index_workers: 0,
+            raft: RaftConfig::default(),
+            wal: WalConfig::default(),
+            admission: AdmissionConfig::default(),
+            stream: StreamConfig::default(),
+        }
+    }
+
+    /// Checks ranges; the error names the key, its value and what may stand there.
+    pub fn validate(&self) -> Result<(), String> {
+        let range = |key: &str, value: u64, min: u64, max: u64| match (min..=max).contains(&value) {
+            true => Ok(()),
+            false => Err(format!("{key} is {value}; {min} to {max} may stand there")),
+        };
+        range("node_id", self.node_id, 1, u64::MAX)?;
+        if self.cluster.is_empty() || self.cluster.len() > 128 {
+            return Err("cluster is empty or over 128 bytes; give the cluster a short name".into());
+        }
+        for (key, address) in [("listen", &self.listen), ("peer_listen", &self.peer_listen)] {
+            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+            if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+                return Err(format!("{key} is {address:?}; write host:port, as 127.0.0.1:7600"));
+            }
+        }
+        range("index_workers", self.index_workers as u64, 0, 256)?;
+        range("raft.heartbeat_ms", self.raft.heartbeat_ms, 10, 10_000)?;
+        range("raft.election_min_ms", self.raft.election_min_ms, 2 * self.raft.heartbeat_ms, 60_000)?;
+        range("raft.election_max_ms", self.raft.election_max_ms, self.raft.election_min_ms + 1, 120_000)?;
+        range("raft.snapshot_bytes", self.raft.snapshot_bytes, 1024, 1 << 40)?;
+        range("wal.segment_bytes", self.wal.segment_bytes, 64 << 10, 4 << 30)?;
+        range("wal.cache_bytes", self.wal.cache_bytes as u64, 0, 1 << 40)?;
+        range("admission.high_rows", self.admission.high_rows as u64, 1, 10_000_000)?;
+        range("admission.normal_rows", self.admission.normal_rows as u64, 1, 10_000_000)?;
+        range("admission.low_rows", self.admission.low_rows as u64, 1, 10_000_000)?;
+        range("admission.bytes", self.admission.bytes as u64, 1 << 20, 1 << 40)?;
+        range("admission.unbuilt_rows", self.admission.unbuilt_rows as u64, 1, 100_000_000)?;
+        range("stream.credit_rows", self.stream.credit_rows.into(), 1, 1_000_000)?;
+        range("stream.credit_bytes", self.stream.credit_bytes, 1 << 20, 1 << 34)?;
+        range("stream.session_idle_s", self.stream.session_idle_s, 120, 86_400)?;
+        range("stream.read_deadline_ms", self.stream.read_deadline_ms.into(), 1, 60_000)?;
+        range("stream.drain_s", self.stream.drain_s, 0, 600)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_valid_and_bad_values_are_named() {
+        let good = Config::new(1, "data");
+        assert_eq!(good.validate(), Ok(()));
+        let says = |config: Config, key: &str| {
+            let error = config.validate().expect_err("out of range");
+            assert!(error.starts_with(key), "{error}");
+        };
+        says(Config { node_id: 0, ..good.clone() }, "node_id");
+        says(Config { listen: "7600".into(), ..good.clone() }, "listen");
+        says(Config { peer_listen: "host:99999".into(), ..good.clone() }, "peer_listen");
+        let raft = RaftConfig { election_min_ms: 100, ..RaftConfig::default() };
+        says(Config { raft, ..good }, "raft.election_min_ms");
+    }
+}

@@ -1,0 +1,334 @@
+//! One observe stream, whatever carried it: gRPC now, WebSocket with the same messages.
+//!
+//! Order of attention, fixed: outcomes first, then the node's stop, then new messages. A client that does not
+//! read its acks stops being read; what is in flight is bounded by credit, so nothing grows.
+//! Invariant `credit_conserved`: rows in flight never pass the credit that the stream was told.
+
+use crate::node::Node;
+use crate::session::{Door, Settled};
+use engram_proto::error::{Error, Kind, Result, WriteClass};
+use engram_proto::observation::Shape;
+use engram_proto::transport::timeout;
+use engram_proto::wire::log::{Outcome, SessionOutcome, Verdict, command, outcome};
+use engram_proto::wire::v1::{
+    Ack, AckStage, FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, Priority, Refused,
+    SessionOpened, observe_request, observe_response,
+};
+use futures_util::{Stream, StreamExt};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// How long a new stream may stay silent before its first message.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long this node may take to apply a session's opening, or a row that is acked as searchable.
+const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
+
+type Received = std::result::Result<ObserveRequest, Status>;
+type Answer = std::result::Result<ObserveResponse, Status>;
+type Out = mpsc::Sender<Answer>;
+
+/// Runs a stream to its end; the client learns of an error as the stream's status.
+pub async fn run<S>(node: Arc<Node>, incoming: S, out: Out)
+where
+    S: Stream<Item = Received> + Send + Unpin,
+{
+    let mut incoming = incoming;
+    let ended = match Session::open(&node, &mut incoming, &out).await {
+        Ok(Some(session)) => session.run(incoming).await,
+        Ok(None) => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        // A client that is gone hears nothing.
+        drop(out.send(Err(error.into())).await);
+    }
+}
+
+struct Session {
+    node: Arc<Node>,
+    out: Out,
+    door: Door,
+    settled: mpsc::Receiver<Settled>,
+    stage: AckStage,
+    priority: Priority,
+    rows_in_flight: usize,
+    bytes_in_flight: usize,
+    /// The client asked to hold acks back.
+    paused: bool,
+    /// The stream was told to go slower.
+    slowed: bool,
+    _live: crate::live::LiveGuard,
+}
+
+/// The client is gone: not an error to report to it.
+struct Gone;
+type Going = std::result::Result<(), Gone>;
+
+impl From<mpsc::error::SendError<Answer>> for Gone {
+    fn from(_: mpsc::error::SendError<Answer>) -> Self {
+        Self
+    }
+}
+
+enum Step {
+    Settled(Settled),
+    Stop,
+    Message(Option<Received>),
+}
+
+impl Session {
+    async fn open<S>(node: &Arc<Node>, incoming: &mut S, out: &Out) -> Result<Option<Self>>
+    where
+        S: Stream<Item = Received> + Send + Unpin,
+    {
+        let first = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, incoming.next()).await;
+        let first = first.ok_or_else(|| Error::invalid("no first message within 10 s; send open or resume"))?;
+        let Some(Ok(first)) = first else { return Ok(None) };
+        let (command, stage, priority) = match first.message {
+            Some(observe_request::Message::Open(open)) => {
+                let command = engram_proto::wire::log::OpenSession { space: open.space.clone() };
+                (command::Kind::Open(command), open.ack_stage(), open.priority())
+            }
+            Some(observe_request::Message::Resume(resume)) => {
+                let mine = node.incarnation();
+                if resume.incarnation != mine {
+                    let text = format!("session {} is of incarnation {}", resume.session, resume.incarnation);
+                    return Err(Error::session_lost(format!("{text}, the cluster is in {mine}: it was restored"), None));
+                }
+                let command = engram_proto::wire::log::ResumeSession { session: resume.session };
+                (command::Kind::Resume(command), resume.ack_stage(), resume.priority())
+            }
+            _ => return Err(Error::invalid("the first message of a stream is open or resume")),
+        };
+        let stage = if stage == AckStage::Unspecified { AckStage::Committed } else { stage };
+        let (index, outcome) = node.proposer.command(command).await?;
+        let opened = session_outcome(outcome)?;
+        let shape = shape(node, index, &opened.space).await?;
+        let credit_rows = node.config.stream.credit_rows;
+        // A chunk has a row at least, so chunks in flight never outnumber the credit.
+        let (reply, settled) = mpsc::channel(credit_rows as usize + 1);
+        let door = Door::new(opened.session, opened.connection, opened.last_sequence, shape, reply);
+        let credit = FlowControl {
+            kind: FlowKind::Credit.into(),
+            credit_rows,
+            credit_bytes: node.config.stream.credit_bytes,
+            pressure_permille: node.admission.pressure_permille(priority),
+        };
+        let answer = SessionOpened {
+            session: opened.session,
+            incarnation: node.incarnation(),
+            last_sequence: opened.last_sequence,
+            last_log_index: opened.last_log_index,
+            space: opened.space,
+            dim: shape.dim as u32,
+            credit: Some(credit),
+            node: node.id,
+            leader_address: node.leadership.hint(),
+        };
+        let live = node.live.enter(opened.session);
+        if out.send(Ok(response(observe_response::Message::Opened(answer)))).await.is_err() {
+            return Ok(None);
+        }
+        let (node, out) = (node.clone(), out.clone());
+        let (rows_in_flight, bytes_in_flight) = (0, 0);
+        let (paused, slowed) = (false, false);
+        Ok(Some(Self {
+            node, out, door, settled, stage, priority, rows_in_flight, bytes_in_flight, paused, slowed, _live: live,
+        }))
+    }
+
+    async fn run<S>(mut self, mut incoming: S) -> Result<()>
+    where
+        S: Stream<Item = Received> + Send + Unpin,
+    {
+        let mut stopping = self.node.stopping.clone();
+        let mut half_closed = false;
+        while !half_closed || self.rows_in_flight > 0 {
+            let step = tokio::select! {
+                biased; // outcomes first: they free credit
+                settled = self.settled.recv(), if !self.paused => {
+                    Step::Settled(settled.expect("the door holds a sender"))
+                }
+                _ = stopping.wait_for(|stop| *stop) => Step::Stop,
+                message = incoming.next(), if !half_closed => Step::Message(message),
+            };
+            let going_on = match step {
+                Step::Settled(settled) => self.settle(settled).await?,
+                Step::Stop => {
+                    let text = format!("node {} is stopping; resume on another", self.node.id);
+                    return Err(Error::in_doubt(text));
+                }
+                Step::Message(None) => {
+                    half_closed = true;
+                    Ok(())
+                }
+                // The transport broke: the client knows.
+                Step::Message(Some(Err(_))) => return Ok(()),
+                Step::Message(Some(Ok(message))) => self.message(message).await?,
+            };
+            if going_on.is_err() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    async fn message(&mut self, request: ObserveRequest) -> Result<Going> {
+        match request.message {
+            Some(observe_request::Message::Batch(batch)) => Ok(self.batch(batch).await),
+            Some(observe_request::Message::Flow(flow)) => {
+                match flow.kind() {
+                    FlowKind::Pause => self.paused = true,
+                    FlowKind::Resume => self.paused = false,
+                    // Paces of acks other than on and off have no meaning for a client to ask for.
+                    _ => return Err(Error::invalid("clients send pause and resume; other flow is the server's")),
+                }
+                Ok(Ok(()))
+            }
+            Some(_) => Err(Error::invalid("a stream is opened once; start another stream for another session")),
+            None => Err(Error::new(Kind::Unsupported, "a message of a kind not known to this version; upgrade")),
+        }
+    }
+
+    async fn batch(&mut self, batch: ObserveBatch) -> Going {
+        let max = engram_proto::limits::BATCH_ROWS_MAX;
+        let rows = batch.observations.len();
+        let credit = &self.node.config.stream;
+        if rows > max || self.rows_in_flight + rows > credit.credit_rows as usize {
+            let text = match rows > max {
+                true => format!("a batch has at most {max} rows; this one has {rows}"),
+                false => format!("{rows} rows over the stream's credit of {}; wait for acks", credit.credit_rows),
+            };
+            let refused = self.door.turn_back(batch.first_sequence, Error::overloaded(text, 50));
+            return self.send(observe_response::Message::Refused(refused)).await;
+        }
+        let (chunks, mut refused) = self.door.sequence(batch);
+        for chunk in chunks {
+            let (first, last) = (chunk.first_sequence(), chunk.first_sequence() + chunk.records().len() as u64 - 1);
+            let (rows, bytes) = (chunk.records().len(), chunk.bytes());
+            let over = self.bytes_in_flight + bytes > self.node.config.stream.credit_bytes as usize;
+            let admitted = match over {
+                true => Err(Error::overloaded("over the stream's credit of bytes; wait for acks", 50)),
+                false => self.node.admission.admit(chunk, self.priority),
+            };
+            if let Err(error) = admitted {
+                refused = Some(self.door.turn_back(first, error));
+                break;
+            }
+            self.rows_in_flight += rows;
+            self.bytes_in_flight += bytes;
+            if self.stage == AckStage::Received {
+                self.ack(first, last, 0, false).await?;
+            }
+        }
+        self.pace().await?;
+        match refused {
+            Some(refused) => self.send(observe_response::Message::Refused(refused)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Says once that the pressure has risen, and once that it has fallen.
+    async fn pace(&mut self) -> Going {
+        let pressure_permille = self.node.admission.pressure_permille(self.priority);
+        let slow = pressure_permille >= crate::admission::SIGNAL_PERMILLE;
+        if slow == self.slowed {
+            return Ok(());
+        }
+        self.slowed = slow;
+        let kind = if slow { FlowKind::Slower } else { FlowKind::Faster };
+        let credit = &self.node.config.stream;
+        let flow = FlowControl {
+            kind: kind.into(),
+            credit_rows: credit.credit_rows,
+            credit_bytes: credit.credit_bytes,
+            pressure_permille,
+        };
+        self.send(observe_response::Message::Flow(flow)).await
+    }
+
+    async fn settle(&mut self, settled: Settled) -> Result<Going> {
+        self.rows_in_flight -= settled.rows;
+        self.bytes_in_flight -= settled.bytes;
+        let verdict = match settled.result {
+            Ok(verdict) => verdict,
+            // Surely without effect: the same numbers are expected again.
+            Err(error) if error.is_rejected() => {
+                let (sequence, expected) = (settled.first_sequence, settled.first_sequence);
+                return self.refused(Refused { sequence, expected, error: Some(error.into()) }).await;
+            }
+            Err(error) => return Err(error),
+        };
+        if self.stage != AckStage::Received
+            && let Err(Gone) = self.acks(&verdict).await?
+        {
+            return Ok(Err(Gone));
+        }
+        match verdict.refused {
+            Some(refused) => self.refused(refused).await,
+            None => Ok(Ok(())),
+        }
+    }
+
+    async fn acks(&mut self, verdict: &Verdict) -> Result<Going> {
+        if self.stage == AckStage::Searchable
+            && let Some(last) = verdict.runs.iter().map(|run| run.log_index).max()
+        {
+            let applied = self.node.state.watermark().wait_applied(last);
+            if timeout(&*self.node.world, APPLY_TIMEOUT, applied).await.is_none() {
+                let text = format!("node {} has not applied log index {last}; resume elsewhere", self.node.id);
+                return Err(Error::in_doubt(text));
+            }
+        }
+        for run in &verdict.runs {
+            if let Err(Gone) = self.ack(run.first_sequence, run.last_sequence, run.log_index, run.repeat).await {
+                return Ok(Err(Gone));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    async fn refused(&mut self, refused: Refused) -> Result<Going> {
+        let error = Error::from(refused.error.clone().unwrap_or_default());
+        match error.kind() {
+            // The session is over for this connection: the stream ends, and says why.
+            Kind::Superseded | Kind::SessionLost | Kind::NotFound => Err(error),
+            _ => match self.door.refused_at_apply(refused) {
+                Some(refused) => Ok(self.send(observe_response::Message::Refused(refused)).await),
+                None => Ok(Ok(())),
+            },
+        }
+    }
+
+    async fn ack(&mut self, first_sequence: u64, last_sequence: u64, log_index: u64, repeat: bool) -> Going {
+        let stage = self.stage.into();
+        let ack = Ack { first_sequence, last_sequence, log_index, stage, repeat };
+        self.send(observe_response::Message::Ack(ack)).await
+    }
+
+    async fn send(&mut self, message: observe_response::Message) -> Going {
+        Ok(self.out.send(Ok(response(message))).await?)
+    }
+}
+
+fn response(message: observe_response::Message) -> ObserveResponse {
+    ObserveResponse { message: Some(message) }
+}
+
+fn session_outcome(outcome: Outcome) -> Result<SessionOutcome> {
+    match outcome.kind {
+        Some(outcome::Kind::Session(session)) => Ok(session),
+        _ => Err(Error::in_doubt("the outcome is not of a session; open or resume again")),
+    }
+}
+
+/// The space's shape, once this node has applied the session's command.
+async fn shape(node: &Node, index: u64, space: &str) -> Result<Shape> {
+    if timeout(&*node.world, APPLY_TIMEOUT, node.state.watermark().wait_applied(index)).await.is_none() {
+        let text = format!("node {} has not applied log index {index}; resume elsewhere", node.id);
+        return Err(Error::in_doubt(text).with_class(WriteClass::Unknown));
+    }
+    Ok(node.state.read().space(space)?.shape)
+}

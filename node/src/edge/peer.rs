@@ -1,0 +1,185 @@
+//! What other nodes may ask of this one. Each message is checked against this node's identity first.
+
+use crate::node::Node;
+use crate::raft::types::{Snapshot, TypeConfig, Vote};
+use crate::raft::wire::{
+    Malformed, entry_from_wire, log_id_from_wire, log_id_to_wire, meta_from_wire, vote_from_wire, vote_to_wire,
+};
+use crate::state::SNAPSHOT_BYTES_MAX;
+use bytes::BytesMut;
+use engram_proto::error::{Error, Kind};
+use engram_proto::wire::peer::{
+    self, AppendResponse, Header, JoinRequest, JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest,
+    ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, SnapshotResponse, TransferLeaderRequest,
+    TransferLeaderResponse, append_response::Outcome, peer_server::Peer,
+};
+use openraft::async_runtime::WatchReceiver;
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, Streaming};
+
+/// The peer service of one node.
+#[derive(Clone)]
+pub struct PeerService(pub Arc<Node>);
+
+type Answer<T> = Result<Response<T>, Status>;
+
+fn malformed(error: Malformed) -> Status {
+    Error::invalid(error.to_string()).into()
+}
+
+fn stopped(error: impl std::fmt::Display) -> Status {
+    Error::in_doubt(error.to_string()).into()
+}
+
+impl PeerService {
+    /// The message is for this node in this cluster, from a member's own disk.
+    fn check(&self, header: Option<&Header>) -> Result<(), Status> {
+        self.0.identity.check(header).map_err(Status::from)?;
+        let header = header.expect("checked above");
+        let metrics = self.0.leadership.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        // A sender that this node does not know yet may be a newer member: Raft decides about it.
+        if let Some(member) = metrics.membership_config.membership().get_node(&header.from)
+            && member.disk_id != header.from_disk
+        {
+            tracing::error!(node = self.0.id, from = header.from, "a node speaks from another disk than the one that joined");
+            return Err(Error::invalid(format!(
+                "node {} has another disk than the one that joined: remove it and add it under a new id",
+                header.from
+            ))
+            .into());
+        }
+        Ok(())
+    }
+
+    fn vote_request(&self, request: peer::VoteRequest) -> Result<VoteRequest<TypeConfig>, Status> {
+        self.check(request.header.as_ref())?;
+        Ok(VoteRequest {
+            vote: vote_from_wire(request.vote).map_err(malformed)?,
+            last_log_id: request.last.map(log_id_from_wire),
+            leadership_transfer: request.leadership_transfer,
+        })
+    }
+
+    async fn receive(&self, mut chunks: Streaming<SnapshotChunk>) -> Result<(Vote, Snapshot), Status> {
+        let first = chunks.message().await?.ok_or_else(|| malformed(Malformed("snapshot: no first chunk")))?;
+        self.check(first.header.as_ref())?;
+        let vote = vote_from_wire(first.vote).map_err(malformed)?;
+        let meta = meta_from_wire(first.meta).map_err(malformed)?;
+        if first.total_bytes > SNAPSHOT_BYTES_MAX {
+            let text = format!("a snapshot of {} bytes; at most {SNAPSHOT_BYTES_MAX}", first.total_bytes);
+            return Err(Error::invalid(text).into());
+        }
+        let mut bytes = BytesMut::from(&first.data[..]);
+        while let Some(chunk) = chunks.message().await? {
+            if (bytes.len() + chunk.data.len()) as u64 > first.total_bytes {
+                return Err(malformed(Malformed("snapshot: more bytes than announced")));
+            }
+            bytes.extend_from_slice(&chunk.data);
+        }
+        if bytes.len() as u64 != first.total_bytes {
+            return Err(malformed(Malformed("snapshot: fewer bytes than announced")));
+        }
+        // Verified before Raft hears of it: damaged bytes must not replace a good state.
+        let bytes = bytes.freeze();
+        crate::state::snapshot::verify(&bytes).map_err(|e| Status::from(Error::invalid(format!("snapshot {e}"))))?;
+        Ok((vote, Snapshot { meta, snapshot: bytes }))
+    }
+}
+
+fn vote_answer(answer: VoteResponse<TypeConfig>) -> Response<peer::VoteResponse> {
+    Response::new(peer::VoteResponse {
+        vote: Some(vote_to_wire(answer.vote)),
+        granted: answer.vote_granted,
+        last: answer.last_log_id.map(log_id_to_wire),
+    })
+}
+
+#[tonic::async_trait]
+impl Peer for PeerService {
+    async fn join(&self, request: Request<JoinRequest>) -> Answer<JoinResponse> {
+        let (disk_id, member) = self.0.admin.join(request.into_inner()).await.map_err(Status::from)?;
+        Ok(Response::new(JoinResponse { disk_id: disk_id.to_vec().into(), member }))
+    }
+
+    async fn append(&self, request: Request<peer::AppendRequest>) -> Answer<AppendResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let mut entries = Vec::with_capacity(request.entries.len());
+        for entry in request.entries {
+            entries.push(entry_from_wire(entry).map_err(malformed)?);
+        }
+        let mut next = request.previous.map_or(0, |id| id.index + 1);
+        for entry in &entries {
+            if entry.log_id.index != next {
+                return Err(malformed(Malformed("append: entries are not consecutive")));
+            }
+            next += 1;
+        }
+        let request = AppendEntriesRequest {
+            vote: vote_from_wire(request.vote).map_err(malformed)?,
+            prev_log_id: request.previous.map(log_id_from_wire),
+            entries,
+            leader_commit: request.committed.map(log_id_from_wire),
+        };
+        let answer = self.0.leadership.raft().append_entries(request).await.map_err(stopped)?;
+        let (outcome, matched, vote) = match answer {
+            AppendEntriesResponse::Success => (Outcome::Success, None, None),
+            AppendEntriesResponse::PartialSuccess(matched) => (Outcome::Partial, matched, None),
+            AppendEntriesResponse::Conflict => (Outcome::Conflict, None, None),
+            AppendEntriesResponse::HigherVote(vote) => (Outcome::HigherVote, None, Some(vote)),
+        };
+        let (matched, vote) = (matched.map(log_id_to_wire), vote.map(vote_to_wire));
+        Ok(Response::new(AppendResponse { outcome: outcome.into(), matched, vote }))
+    }
+
+    async fn vote(&self, request: Request<peer::VoteRequest>) -> Answer<peer::VoteResponse> {
+        let request = self.vote_request(request.into_inner())?;
+        Ok(vote_answer(self.0.leadership.raft().vote(request).await.map_err(stopped)?))
+    }
+
+    async fn pre_vote(&self, request: Request<peer::VoteRequest>) -> Answer<peer::VoteResponse> {
+        let request = self.vote_request(request.into_inner())?;
+        Ok(vote_answer(self.0.leadership.raft().pre_vote(request).await.map_err(stopped)?))
+    }
+
+    async fn install_snapshot(&self, request: Request<Streaming<SnapshotChunk>>) -> Answer<SnapshotResponse> {
+        let (vote, snapshot) = self.receive(request.into_inner()).await?;
+        let answer = self.0.leadership.raft().install_full_snapshot(vote, snapshot).await.map_err(stopped)?;
+        Ok(Response::new(SnapshotResponse { vote: Some(vote_to_wire(answer.vote)) }))
+    }
+
+    async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Answer<TransferLeaderResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let from = vote_from_wire(request.from_leader).map_err(malformed)?;
+        let request =
+            openraft::raft::TransferLeaderRequest::new(from, request.to_node, request.last.map(log_id_from_wire));
+        let answer = self.0.leadership.raft().handle_transfer_leader(request).await.map_err(stopped)?;
+        answer.map_err(|e| Status::from(Error::new(Kind::NotLeader, e.to_string())))?;
+        Ok(Response::new(TransferLeaderResponse { vote: None }))
+    }
+
+    async fn propose(&self, request: Request<ProposeRequest>) -> Answer<ProposeResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let kind = request.command.and_then(|command| command.kind);
+        let kind = kind.ok_or_else(|| malformed(Malformed("propose: a command not known to this version")))?;
+        let (log_index, outcome) = self.0.proposer.command_here(kind).await.map_err(Status::from)?;
+        Ok(Response::new(ProposeResponse { log_index, outcome: Some(outcome) }))
+    }
+
+    async fn read_index(&self, request: Request<ReadIndexRequest>) -> Answer<ReadIndexResponse> {
+        self.check(request.into_inner().header.as_ref())?;
+        let log_index = self.0.recall.read_index_here().await.map_err(Status::from)?;
+        Ok(Response::new(ReadIndexResponse { log_index }))
+    }
+
+    async fn keep_alive(&self, request: Request<KeepAliveRequest>) -> Answer<KeepAliveResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        self.0.live.keep_alive(&request.sessions, self.0.env.clock.monotonic());
+        Ok(Response::new(KeepAliveResponse {}))
+    }
+}

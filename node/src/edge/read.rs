@@ -1,0 +1,73 @@
+//! Recall and list streams, whatever carried them.
+
+use super::status;
+use crate::node::Node;
+use crate::recall::wire_row;
+use engram_proto::error::Result;
+use engram_proto::query::{ReadLevel, check_space_name};
+use engram_proto::wire::v1::{ListRequest, ListResponse, RecallRequest, RecallResponse, recall_response};
+use tokio::sync::mpsc;
+use tonic::Status;
+
+/// Rows of one page of a list, and its bytes at most.
+const LIST_PAGE_ROWS: usize = 256;
+const LIST_PAGE_BYTES: usize = 1 << 20;
+
+/// Answers one recall: its pages, or its error, under its id. False when the client is gone.
+pub async fn recall<T>(
+    node: &Node,
+    request: RecallRequest,
+    out: &mpsc::Sender<std::result::Result<T, Status>>,
+    wrap: impl Fn(RecallResponse) -> T,
+) -> bool {
+    let request_id = request.request_id;
+    let send = async |outcome| {
+        let response = RecallResponse { request_id, outcome: Some(outcome) };
+        out.send(Ok(wrap(response))).await.is_ok()
+    };
+    match node.recall.recall(request).await {
+        Ok(pages) => {
+            for page in pages {
+                if !send(recall_response::Outcome::Result(page)).await {
+                    return false;
+                }
+            }
+            true
+        }
+        Err(error) => send(recall_response::Outcome::Error(error.into())).await,
+    }
+}
+
+/// Sends the rows of a space, in pages, all of one snapshot.
+pub async fn list(node: &Node, request: ListRequest, out: mpsc::Sender<std::result::Result<ListResponse, Status>>) {
+    if let Err(error) = pages(node, request, &out).await {
+        drop(out.send(Err(status(error))).await);
+    }
+}
+
+async fn pages(
+    node: &Node,
+    request: ListRequest,
+    out: &mpsc::Sender<std::result::Result<ListResponse, Status>>,
+) -> Result<()> {
+    check_space_name(&request.space)?;
+    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let from = request.from_row.min(view.rows.into()) as u32;
+    let limit = if request.limit == 0 { u64::MAX } else { request.limit };
+    let until = u64::from(from).saturating_add(limit).min(view.rows.into()) as u32;
+    let mut next = from;
+    loop {
+        let mut page = ListResponse { snapshot: Some(view.snapshot), rows: Vec::new() };
+        let mut bytes = 0;
+        while next < until && page.rows.len() < LIST_PAGE_ROWS && bytes < LIST_PAGE_BYTES {
+            let row = wire_row(&view.space, next, request.with_embedding).expect("below the view's count");
+            bytes += prost::Message::encoded_len(&row);
+            page.rows.push(row);
+            next += 1;
+        }
+        // The first page goes out even when it is empty: it states the snapshot.
+        if out.send(Ok(page)).await.is_err() || next >= until {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! CPU work and blocking I/O, off the reactor.
+//!
+//! A lane runs its jobs one at a time, in the order they were submitted. The index lane's job may spread
+//! its chunks over all workers. A simulator runs the same jobs in an order that its seed draws.
+#![expect(clippy::disallowed_methods, reason = "the one place where production threads start")]
+
+use engram_index::Workers;
+use futures_util::FutureExt;
+use std::{
+    future::Future,
+    io,
+    sync::{Arc, mpsc},
+    thread,
+};
+use tokio::sync::oneshot;
+
+/// One piece of work.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// A queue of jobs that run one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// The write-ahead log's writes and syncs.
+    Wal,
+    /// Snapshot files, and reads of old log entries.
+    Files,
+    /// Index batches.
+    Index,
+}
+
+/// Lanes and workers.
+pub trait Pool: Send + Sync + 'static {
+    /// Queues a job; it runs even if nobody waits for it.
+    fn submit(&self, lane: Lane, job: Job);
+    /// Spreads a batch's chunks.
+    fn workers(&self) -> Arc<dyn Workers>;
+}
+
+/// Runs `work` on a lane. Cancel safe: the work itself goes on. `None` when the lane died with the work in it.
+pub fn run_on<T: Send + 'static>(
+    pool: &dyn Pool,
+    lane: Lane,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = Option<T>> + Send + 'static {
+    let (done, result) = oneshot::channel();
+    pool.submit(lane, Box::new(move || drop(done.send(work()))));
+    result.map(Result::ok)
+}
+
+/// One thread a lane, and scoped threads for a batch.
+pub struct Threads {
+    lanes: [mpsc::Sender<Job>; 3],
+    workers: Arc<Scoped>,
+}
+
+impl Threads {
+    /// Starts the lanes; batches use `workers` threads.
+    pub fn start(workers: usize) -> io::Result<Self> {
+        let lane = |name: &str| {
+            let (sender, jobs) = mpsc::channel::<Job>();
+            let run = move || jobs.into_iter().for_each(|job| job());
+            thread::Builder::new().name(format!("engram-{name}")).spawn(run)?;
+            Ok::<_, io::Error>(sender)
+        };
+        let lanes = [lane("wal")?, lane("files")?, lane("index")?];
+        Ok(Self { lanes, workers: Arc::new(Scoped(workers.max(1))) })
+    }
+}
+
+impl Pool for Threads {
+    fn submit(&self, lane: Lane, job: Job) {
+        // A lane whose thread panicked takes no more jobs: `run_on` answers `None`, and the node stops.
+        drop(self.lanes[lane as usize].send(job));
+    }
+
+    fn workers(&self) -> Arc<dyn Workers> {
+        self.workers.clone()
+    }
+}
+
+struct Scoped(usize);
+
+impl Workers for Scoped {
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        let next = std::sync::atomic::AtomicUsize::new(0);
+        let work = || {
+            loop {
+                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if at >= jobs {
+                    return;
+                }
+                job(at);
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 1..self.0.min(jobs) {
+                scope.spawn(work);
+            }
+            work();
+        });
+    }
+}

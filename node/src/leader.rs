@@ -1,0 +1,124 @@
+//! Who leads, as this node knows it; connections to that node; the leader's log time.
+
+use crate::env::Clock;
+use crate::raft::net::{Connection, Network};
+use crate::raft::types::{Member, Raft};
+use crate::state::Machine;
+use engram_proto::error::Error;
+use openraft::async_runtime::WatchReceiver;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Where a write or a read index must go.
+pub enum Leader {
+    /// This node, in this term.
+    Here {
+        /// Its term.
+        term: u64,
+    },
+    /// Another node.
+    There(Box<Connection>),
+    /// An election is under way, or this node is cut off.
+    Unknown,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Leadership(Arc<Shared>);
+
+struct Shared {
+    node: u64,
+    raft: Raft,
+    network: Network,
+    state: Machine,
+    clock: Arc<dyn Clock>,
+    /// To the leader as it was last: (node, member, connection).
+    connection: Mutex<Option<(u64, Member, Connection)>>,
+    log_time: Mutex<LogTime>,
+}
+
+/// Log time of one term: the stamp that was known when it began, plus the monotonic time since.
+#[derive(Clone, Copy, Default)]
+struct LogTime {
+    term: u64,
+    base_ms: u64,
+    since: Duration,
+}
+
+impl Leadership {
+    /// Of node `node`.
+    pub fn new(node: u64, raft: Raft, network: Network, state: Machine, clock: Arc<dyn Clock>) -> Self {
+        let (connection, log_time) = (Mutex::new(None), Mutex::default());
+        Self(Arc::new(Shared { node, raft, network, state, clock, connection, log_time }))
+    }
+
+    /// The consensus module.
+    pub fn raft(&self) -> &Raft {
+        &self.0.raft
+    }
+
+    /// This node.
+    pub fn node(&self) -> u64 {
+        self.0.node
+    }
+
+    /// Who leads.
+    pub fn leader(&self) -> Leader {
+        let shared = &self.0;
+        let (leader, term, member) = {
+            let metrics = shared.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let leader = metrics.current_leader;
+            let member = leader.and_then(|id| metrics.membership_config.membership().get_node(&id).cloned());
+            (leader, metrics.current_term, member)
+        };
+        match (leader, member) {
+            (Some(id), _) if id == shared.node => Leader::Here { term },
+            (Some(id), Some(member)) => {
+                let mut cached = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
+                match &*cached {
+                    Some((node, known, connection)) if *node == id && *known == member => {
+                        Leader::There(Box::new(connection.clone()))
+                    }
+                    _ => {
+                        let connection = shared.network.connect(id, &member);
+                        *cached = Some((id, member, connection.clone()));
+                        Leader::There(Box::new(connection))
+                    }
+                }
+            }
+            _ => Leader::Unknown,
+        }
+    }
+
+    /// The leader's address for clients; empty when there is none.
+    pub fn hint(&self) -> String {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let member = metrics.current_leader.and_then(|id| metrics.membership_config.membership().get_node(&id).cloned());
+        member.map(|member| member.client_address).unwrap_or_default()
+    }
+
+    /// The error of a write that found no leader.
+    pub fn no_leader(&self) -> Error {
+        let node = self.0.node;
+        let mut error = Error::not_leader(format!("node {node} knows no leader; resend in 200 ms"), self.hint());
+        error.0.retry_after_ms = 200;
+        error
+    }
+
+    /// Log time now, for a command of `term`. Apply takes the largest stamp so far, so it never goes back.
+    pub fn stamp_ms(&self, term: u64) -> u64 {
+        let now = self.0.clock.monotonic();
+        let mut time = self.0.log_time.lock().unwrap_or_else(PoisonError::into_inner);
+        if time.term != term {
+            *time = LogTime { term, base_ms: self.0.state.read().stamp_ms, since: now };
+        }
+        time.base_ms + now.saturating_sub(time.since).as_millis() as u64
+    }
+
+    /// The state that this node has applied.
+    pub fn state(&self) -> &Machine {
+        &self.0.state
+    }
+}

@@ -1,0 +1,265 @@
+//! The sole caller of Raft's writes; it decides what is doubt.
+//!
+//! Place in the corridor: `Admitted → Proposal → (LogId, Command)`. On the leader several entries are in
+//! flight, handed to Raft in order; a follower forwards one at a time, so that order holds there too.
+//! Invariant `no_second_proposal`: an entry is proposed once. What comes back without a verdict is doubt,
+//! unless the pinned openraft says that nothing was appended (`ForwardToLeader`).
+
+use crate::admission::{Admission, Admitted, Permit};
+use crate::leader::{Leader, Leadership};
+use crate::raft::net::Connection;
+use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
+use crate::session::Sequenced;
+use engram_proto::error::{Error, Kind, Result, WriteClass};
+use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
+use engram_proto::wire::peer::ProposeRequest;
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use openraft::raft::ClientWriteResult;
+use prost::Message;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+/// Bytes after which an entry takes no further chunk.
+pub const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// Entries between this node and its commit.
+const IN_FLIGHT_MAX: usize = 16;
+/// How long a forwarded command may take before its outcome is called unknown.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Rows that an entry aims at, by the rows that wait.
+fn rows_wanted(depth: usize) -> usize {
+    match depth {
+        0..=50 => 10,
+        51..=2000 => 100,
+        _ => 500,
+    }
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Proposer {
+    leadership: Leadership,
+    admission: Admission,
+    in_flight: Arc<Semaphore>,
+    counts: Arc<Counts>,
+}
+
+/// Entries and rows proposed since the start.
+#[derive(Default)]
+pub struct Counts {
+    /// Entries of observations.
+    pub entries: AtomicU64,
+    /// Rows in them.
+    pub rows: AtomicU64,
+}
+
+impl Proposer {
+    /// Takes from `admission`, writes where `leadership` says.
+    pub fn new(leadership: Leadership, admission: Admission) -> Self {
+        Self { leadership, admission, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), counts: Arc::default() }
+    }
+
+    /// What was proposed so far.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Runs until the node stops: drains the admission lanes into the log, and tells outcomes in log order.
+    pub async fn run(self) {
+        let (pending, outcomes) = mpsc::channel(IN_FLIGHT_MAX);
+        futures_util::future::join(self.propose_all(pending), settle_all(outcomes)).await;
+    }
+
+    async fn propose_all(&self, pending: mpsc::Sender<(Proposal, Pending)>) {
+        loop {
+            let slot = self.in_flight.clone().acquire_owned().await.expect("never closed");
+            let batch = self.next_batch().await;
+            let proposal = Proposal::of(batch, slot);
+            self.counts.entries.fetch_add(1, Ordering::Relaxed);
+            self.counts.rows.fetch_add(proposal.rows(), Ordering::Relaxed);
+            let outcome: Pending = match self.leadership.leader() {
+                Leader::Here { term } => self.propose_here(term, proposal.command()).await,
+                // One at a time: the next is sent once this one is in the log.
+                Leader::There(connection) => {
+                    let outcome = self.forward(&connection, proposal.command()).await;
+                    Box::pin(std::future::ready(outcome.map(|(_, outcome)| outcome)))
+                }
+                Leader::Unknown => Box::pin(std::future::ready(Err(self.leadership.no_leader()))),
+            };
+            if pending.send((proposal, outcome)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    async fn next_batch(&self) -> Vec<Admitted> {
+        loop {
+            let wanted = rows_wanted(self.admission.depth().iter().sum());
+            let (mut rows, mut bytes, mut batch) = (0, 0, Vec::new());
+            while rows < wanted && bytes < ENTRY_BYTES_MAX {
+                let Some(admitted) = self.admission.pop() else { break };
+                rows += admitted.chunk.records().len();
+                bytes += admitted.chunk.bytes();
+                batch.push(admitted);
+            }
+            if !batch.is_empty() {
+                return batch;
+            }
+            self.admission.filled().await;
+        }
+    }
+
+    /// Hands the entry to Raft, in order; the answer is awaited elsewhere, so that several are in flight.
+    async fn propose_here(&self, term: u64, kind: command::Kind) -> Pending {
+        let payload = self.encode(term, kind);
+        let (responder, done) = ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
+        let write = self.leadership.raft().write(payload).responder(responder);
+        if let Err(fatal) = write.with_leader(LeaderTerm::new(term)).await {
+            let error = Error::in_doubt(format!("node {}: {fatal}", self.leadership.node()));
+            return Box::pin(std::future::ready(Err(error)));
+        }
+        let leadership = self.leadership.clone();
+        Box::pin(async move {
+            match done.await {
+                Ok(result) => classify(result, &leadership).map(|(_, outcome)| outcome),
+                Err(_) => Err(Error::in_doubt(format!("node {} stopped before the outcome", leadership.node()))),
+            }
+        })
+    }
+
+    fn encode(&self, term: u64, kind: command::Kind) -> Payload {
+        let stamp_ms = self.leadership.stamp_ms(term);
+        Payload(Command { stamp_ms, kind: Some(kind) }.encode_to_vec().into())
+    }
+
+    async fn forward(&self, connection: &Connection, kind: command::Kind) -> Result<(u64, Outcome)> {
+        // The leader stamps it.
+        let command = Some(Command { stamp_ms: 0, kind: Some(kind) });
+        let request = ProposeRequest { header: connection.header(), command };
+        let mut client = connection.client.clone();
+        match connection.answer(FORWARD_TIMEOUT, client.propose(request)).await {
+            Ok(answer) => {
+                let outcome = answer.outcome.ok_or_else(|| Error::in_doubt("the leader's answer has no outcome"))?;
+                Ok((answer.log_index, outcome))
+            }
+            Err(status) => Err(Error::from_status(&status)),
+        }
+    }
+
+    /// Proposes a command other than an entry, here or on the leader: (log index, outcome).
+    /// Refusals by apply come back as errors. Cancel: the command goes on; its outcome is then unknown.
+    pub async fn command(&self, kind: command::Kind) -> Result<(u64, Outcome)> {
+        let (index, outcome) = match self.leadership.leader() {
+            Leader::Here { .. } => self.command_here(kind).await?,
+            Leader::There(connection) => self.forward(&connection, kind).await?,
+            Leader::Unknown => return Err(self.leadership.no_leader()),
+        };
+        match outcome.kind {
+            Some(outcome::Kind::Refused(detail)) => Err(detail.into()),
+            _ => Ok((index, outcome)),
+        }
+    }
+
+    /// Proposes on this node, which must lead: also what a follower forwarded. A forwarded entry takes a
+    /// permit here too; refusals by apply are part of the outcome.
+    pub async fn command_here(&self, kind: command::Kind) -> Result<(u64, Outcome)> {
+        let Leader::Here { term } = self.leadership.leader() else {
+            return Err(self.leadership.no_leader());
+        };
+        let _permit = match &kind {
+            command::Kind::Entry(entry) => {
+                let rows = entry.chunks.iter().map(|chunk| chunk.records.len()).sum();
+                Some(self.admission.permit(1, rows, entry.encoded_len())?)
+            }
+            _ => None,
+        };
+        let payload = self.encode(term, kind);
+        match self.leadership.raft().client_write(payload).await {
+            Ok(done) => Ok((done.log_id.index, done.data)),
+            Err(openraft::errors::RaftError::APIError(error)) => classify(Err(error), &self.leadership),
+            Err(fatal) => Err(Error::in_doubt(format!("node {}: {fatal}", self.leadership.node()))),
+        }
+    }
+}
+
+/// openraft documents `ForwardToLeader` as refused before anything was appended; all else is doubt.
+fn classify(result: ClientWriteResult<TypeConfig>, leadership: &Leadership) -> Result<(u64, Outcome)> {
+    match result {
+        Ok(done) => Ok((done.log_id.index, done.data)),
+        Err(ClientWriteError::ForwardToLeader(_)) => Err(leadership.no_leader()),
+        Err(error) => Err(Error::in_doubt(format!("node {}: {error}", leadership.node()))),
+    }
+}
+
+/// An outcome on its way.
+type Pending = BoxFuture<'static, Result<Outcome>>;
+
+/// Tells outcomes in the order of the proposals: a stream's acks never skip rows.
+async fn settle_all(mut outcomes: mpsc::Receiver<(Proposal, Pending)>) {
+    while let Some((proposal, outcome)) = outcomes.recv().await {
+        let outcome = outcome.await;
+        proposal.settle(outcome);
+    }
+}
+
+/// Chunks in one entry, with what must live until their outcome is known.
+struct Proposal {
+    chunks: Vec<(Sequenced, usize, Permit)>,
+    entry: Entry,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl Proposal {
+    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> Self {
+        let mut chunks = Vec::with_capacity(batch.len());
+        let mut entry = Entry::default();
+        for admitted in batch {
+            let (mut chunk, permit) = admitted.into_parts();
+            let records = chunk.take_records();
+            let rows = records.len();
+            entry.chunks.push(Chunk {
+                session: chunk.session(),
+                connection: chunk.connection(),
+                first_sequence: chunk.first_sequence(),
+                records,
+            });
+            chunks.push((chunk, rows, permit));
+        }
+        Self { chunks, entry, _slot: slot }
+    }
+
+    fn rows(&self) -> u64 {
+        self.chunks.iter().map(|(_, rows, _)| *rows as u64).sum()
+    }
+
+    fn command(&self) -> command::Kind {
+        command::Kind::Entry(self.entry.clone())
+    }
+
+    /// Tells each chunk's stream; the permits end here.
+    fn settle(self, outcome: Result<Outcome>) {
+        let verdicts: Result<Vec<Verdict>> = outcome.and_then(|outcome| match outcome.kind {
+            Some(outcome::Kind::Entry(entry)) if entry.verdicts.len() == self.chunks.len() => Ok(entry.verdicts),
+            Some(outcome::Kind::Refused(detail)) => Err(detail.into()),
+            _ => Err(Error::new(Kind::InDoubt, "the outcome is not of this entry").with_class(WriteClass::Unknown)),
+        });
+        match verdicts {
+            Ok(verdicts) => {
+                for ((chunk, rows, permit), verdict) in self.chunks.into_iter().zip(verdicts) {
+                    drop(permit);
+                    chunk.settle(rows, Ok(verdict));
+                }
+            }
+            Err(error) => {
+                for (chunk, rows, permit) in self.chunks {
+                    drop(permit);
+                    chunk.settle(rows, Err(error.clone()));
+                }
+            }
+        }
+    }
+}

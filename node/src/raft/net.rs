@@ -1,0 +1,239 @@
+//! Raft's network: one gRPC channel a peer and purpose, each message with the header that says who speaks.
+//!
+//! A time-out drops the connection: a simulated or a dead TCP may never tell. A peer that refuses (another
+//! cluster, a wiped disk) is unreachable to Raft, and the reason is logged.
+
+use super::types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
+use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, meta_to_wire, vote_from_wire, vote_to_wire};
+use crate::identity::Identity;
+use bytes::Bytes;
+use engram_proto::limits::PEER_MESSAGE_BYTES_MAX;
+use engram_proto::transport::{Channel, World, timeout};
+use engram_proto::wire::peer::{self, append_response::Outcome, peer_client::PeerClient};
+use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
+use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
+use openraft::raft::{
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
+};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+use tonic::{Response, Status};
+
+/// Bytes of one piece of a snapshot.
+const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
+/// How long a snapshot may take, from its first byte to its installation.
+const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Makes connections to peers.
+#[derive(Clone)]
+pub struct Network {
+    identity: Arc<Identity>,
+    world: Arc<dyn World>,
+}
+
+impl Network {
+    /// From this node, over this world.
+    pub fn new(identity: Arc<Identity>, world: Arc<dyn World>) -> Self {
+        Self { identity, world }
+    }
+
+    /// A connection to one member.
+    pub fn connect(&self, node: u64, member: &Member) -> Connection {
+        let channel = Channel::new(self.world.clone(), member.peer_address.clone(), CONNECT_TIMEOUT);
+        let client = PeerClient::with_origin(channel.clone(), channel.origin())
+            .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        let network = self.clone();
+        Connection { network, node, disk_id: member.disk_id.clone(), channel, client }
+    }
+}
+
+/// A connection to one member.
+#[derive(Clone)]
+pub struct Connection {
+    network: Network,
+    node: u64,
+    disk_id: Bytes,
+    channel: Channel,
+    /// The generated client.
+    pub client: PeerClient<Channel>,
+}
+
+impl Connection {
+    /// The header of a message to this member.
+    pub fn header(&self) -> Option<peer::Header> {
+        self.network.identity.header(self.node, self.disk_id.clone())
+    }
+
+    /// Waits for an answer; a time-out drops the connection.
+    pub async fn answer<T>(
+        &self,
+        limit: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Status> {
+        match timeout(&*self.network.world, limit, call).await {
+            Some(answer) => answer.map(Response::into_inner),
+            None => {
+                self.channel.reset().await;
+                Err(Status::deadline_exceeded(format!("no answer from node {} within {limit:?}", self.node)))
+            }
+        }
+    }
+
+    fn unreachable(&self, what: &str, reason: &str) -> Unreachable<TypeConfig> {
+        let node = self.network.identity.node_id;
+        tracing::debug!(node, to = self.node, what, reason, "peer did not answer");
+        Unreachable::from_string(format!("{what} to node {}: {reason}", self.node))
+    }
+
+    async fn rpc<T>(
+        &self,
+        what: &str,
+        limit: Duration,
+        call: impl Future<Output = Result<Response<T>, Status>>,
+    ) -> Result<T, Unreachable<TypeConfig>> {
+        self.answer(limit, call).await.map_err(|status| {
+            if status.code() == tonic::Code::InvalidArgument {
+                let node = self.network.identity.node_id;
+                tracing::error!(node, to = self.node, what, reason = status.message(), "peer refused");
+            }
+            self.unreachable(what, status.message())
+        })
+    }
+}
+
+impl RaftNetworkFactory<TypeConfig> for Network {
+    type Network = Connection;
+
+    async fn new_client(&mut self, target: u64, member: &Member) -> Connection {
+        self.connect(target, member)
+    }
+}
+
+fn vote_request(header: Option<peer::Header>, request: &VoteRequest<TypeConfig>) -> peer::VoteRequest {
+    peer::VoteRequest {
+        header,
+        vote: Some(vote_to_wire(request.vote)),
+        last: request.last_log_id.map(log_id_to_wire),
+        leadership_transfer: request.leadership_transfer,
+    }
+}
+
+impl RaftNetworkV2<TypeConfig> for Connection {
+    type SnapshotData = Bytes;
+
+    async fn append_entries(
+        &mut self,
+        request: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let wire = append_to_wire(self.header(), &request.vote, request.prev_log_id, &request.entries, request.leader_commit);
+        let mut client = self.client.clone();
+        let answer = self.rpc("append", option.hard_ttl(), client.append(wire)).await?;
+        let vote = || vote_from_wire(answer.vote).map_err(|e| self.unreachable("append", &e.to_string()));
+        Ok(match answer.outcome() {
+            Outcome::Success => AppendEntriesResponse::Success,
+            Outcome::Partial => AppendEntriesResponse::PartialSuccess(answer.matched.map(log_id_from_wire)),
+            Outcome::Conflict => AppendEntriesResponse::Conflict,
+            Outcome::HigherVote => AppendEntriesResponse::HigherVote(vote()?),
+            Outcome::Unspecified => return Err(self.unreachable("append", "outcome not known to this version").into()),
+        })
+    }
+
+    async fn vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client.clone();
+        let call = client.vote(vote_request(self.header(), &request));
+        let answer = self.rpc("vote", option.hard_ttl(), call).await?;
+        self.vote_answer(answer)
+    }
+
+    async fn pre_vote(
+        &mut self,
+        request: VoteRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let mut client = self.client.clone();
+        let call = client.pre_vote(vote_request(self.header(), &request));
+        let answer = self.rpc("pre-vote", option.hard_ttl(), call).await?;
+        self.vote_answer(answer)
+    }
+
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
+        _option: RPCOption,
+    ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        let (meta, bytes) = (meta_to_wire(&snapshot.meta), snapshot.snapshot);
+        let header = self.header();
+        let total_bytes = bytes.len() as u64;
+        let first = peer::SnapshotChunk {
+            header,
+            vote: Some(vote_to_wire(vote)),
+            meta: Some(meta),
+            total_bytes,
+            data: Bytes::new(),
+        };
+        let pieces = (0..bytes.len()).step_by(SNAPSHOT_CHUNK_BYTES).map(move |at| peer::SnapshotChunk {
+            data: bytes.slice(at..bytes.len().min(at + SNAPSHOT_CHUNK_BYTES)),
+            ..peer::SnapshotChunk::default()
+        });
+        let mut client = self.client.clone();
+        let call = client.install_snapshot(futures_util::stream::iter(std::iter::once(first).chain(pieces)));
+        let call = std::pin::pin!(self.rpc("snapshot", SNAPSHOT_TIMEOUT, call));
+        let cancel = std::pin::pin!(cancel);
+        let answer = match futures_util::future::select(cancel, call).await {
+            futures_util::future::Either::Left((closed, _)) => return Err(closed.into()),
+            futures_util::future::Either::Right((answer, _)) => answer?,
+        };
+        let vote = vote_from_wire(answer.vote).map_err(|e| self.unreachable("snapshot", &e.to_string()))?;
+        Ok(SnapshotResponse { vote })
+    }
+
+    async fn transfer_leader(
+        &mut self,
+        request: TransferLeaderRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<openraft::raft::TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let wire = peer::TransferLeaderRequest {
+            header: self.header(),
+            from_leader: Some(vote_to_wire(*request.from_leader())),
+            to_node: *request.to_node_id(),
+            last: request.last_log_id().copied().map(log_id_to_wire),
+        };
+        let mut client = self.client.clone();
+        self.rpc("transfer of leadership", option.hard_ttl(), client.transfer_leader(wire)).await?;
+        Ok(Ok(()))
+    }
+}
+
+impl Connection {
+    fn vote_answer(&self, answer: peer::VoteResponse) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let vote = vote_from_wire(answer.vote).map_err(|e| self.unreachable("vote", &e.to_string()))?;
+        Ok(VoteResponse { vote, vote_granted: answer.granted, last_log_id: answer.last.map(log_id_from_wire) })
+    }
+}
+
+fn append_to_wire(
+    header: Option<peer::Header>,
+    vote: &Vote,
+    previous: Option<LogId>,
+    entries: &[Entry],
+    committed: Option<LogId>,
+) -> peer::AppendRequest {
+    peer::AppendRequest {
+        header,
+        vote: Some(vote_to_wire(*vote)),
+        previous: previous.map(log_id_to_wire),
+        entries: entries.iter().map(entry_to_wire).collect(),
+        committed: committed.map(log_id_to_wire),
+    }
+}

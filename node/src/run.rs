@@ -1,0 +1,305 @@
+//! Wires the corridor; the order of start and stop.
+//!
+//! Start: directory lock, identity, log, state, consensus, listeners, tasks. Stop: admission closes, admitted
+//! rows drain, streams are told to go elsewhere, consensus stops. Nothing is served while poisoned.
+//! Invariant `no_task_dies_unseen`: a task that ends or panics while the node runs stops the node.
+
+use crate::admin::Admin;
+use crate::admission::Admission;
+use crate::config::Config;
+use crate::edge::{grpc, peer, status};
+use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
+use crate::identity::Identity;
+use crate::leader::Leadership;
+use crate::live::Live;
+use crate::node::Node;
+use crate::proposer::Proposer;
+use crate::raft::wal::{self, Log};
+use crate::raft::net::Network;
+use crate::raft::types::Raft;
+use crate::recall::Recall;
+use crate::state::Machine;
+use crate::{indexer, watch};
+use engram_proto::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
+use engram_proto::transport::{Routes, World, serve_connection};
+use engram_proto::wire::peer::peer_server::PeerServer;
+use engram_proto::wire::v1::{cluster_server::ClusterServer, memory_server::MemoryServer, spaces_server::SpacesServer};
+use futures_util::FutureExt;
+use openraft::AsyncRuntime;
+use std::future::Future;
+use std::io;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch as channel};
+
+/// Connections that may be open at once, on each of the two ports.
+const CONNECTIONS_MAX: usize = 4096;
+/// Between two looks at what is left to drain.
+const DRAIN_STEP: Duration = Duration::from_millis(10);
+
+/// Why a node did not start, or stopped by itself. The message says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A configuration value.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The data directory.
+    #[error("data directory: {0}")]
+    Data(String),
+    /// An address.
+    #[error("{0}")]
+    Listen(String),
+    /// The log cannot be trusted any more.
+    #[error("poisoned: {0}; the process must be started again, after a look at the disk")]
+    Poisoned(String),
+    /// A broken assumption.
+    #[error("stopped: {0}")]
+    Fatal(String),
+}
+
+/// Runs a node until `stop` ends or the node must stop by itself.
+/// Cancel: dropping the future is a crash; what was acked stays durable.
+pub async fn run(env: Env, config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    let seed = env.seed.0;
+    seeded(seed, start(env, config, stop)).await
+}
+
+struct Opened {
+    identity: Arc<Identity>,
+    log: Log,
+    state: Machine,
+    _lock: Box<dyn Send + Sync>,
+}
+
+/// Blocking.
+fn open(env: Env, config: &Config) -> Result<Opened, RunError> {
+    let data = |e: io::Error| RunError::Data(e.to_string());
+    let dir = &config.data_dir;
+    env.disk.create_dir_all(dir).map_err(data)?;
+    let lock = env.disk.lock(&dir.join("lock")).map_err(|e| match e.kind() {
+        io::ErrorKind::WouldBlock => RunError::Data(format!(
+            "{} is in use by another process; stop that one, or use another directory",
+            dir.display()
+        )),
+        _ => data(e),
+    })?;
+    let mut rng = env.seed.stream("identity");
+    let identity = Identity::open(env.disk.clone(), dir.clone(), config.node_id, &config.cluster, &mut rng);
+    let identity = Arc::new(identity.map_err(data)?);
+    let options = wal::Options {
+        dir: dir.join("wal"),
+        segment_bytes: config.wal.segment_bytes,
+        cache_bytes: config.wal.cache_bytes,
+        identity: identity.disk_id,
+    };
+    let (log, recovery) = Log::open(env.disk.clone(), env.pool.clone(), env.clock.clone(), options)
+        .map_err(|e| RunError::Data(e.to_string()))?;
+    tracing::info!(node = config.node_id, "{recovery}");
+    let state = Machine::open(env, config.node_id, dir.join("snapshots")).map_err(data)?;
+    Ok(Opened { identity, log, state, _lock: lock })
+}
+
+async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    config.validate().map_err(RunError::Config)?;
+    let clients = bind(&env, "listen", &config.listen).await?;
+    let peers = bind(&env, "peer_listen", &config.peer_listen).await?;
+    let (opening_env, opening_config) = (env.clone(), config.clone());
+    let opened = run_on(&*env.pool, Lane::Files, move || open(opening_env, &opening_config)).await;
+    let opened = opened.ok_or_else(|| RunError::Fatal("the files lane stopped while opening".into()))??;
+    let id = config.node_id;
+    let world = env.world();
+    let network = Network::new(opened.identity.clone(), world.clone());
+    let raft_config = Arc::new(raft_config(&config).map_err(RunError::Config)?);
+    let raft = Raft::new(id, raft_config, network.clone(), opened.log.clone(), opened.state.clone()).await;
+    let raft = raft.map_err(|e| RunError::Fatal(e.to_string()))?;
+    let (stopping, stopped) = channel::channel(false);
+    let node = assemble(&env, &config, &opened, world, network, raft, stopped);
+    tracing::info!(node = id, listen = %config.listen, peer_listen = %config.peer_listen, "node started");
+
+    let mut tasks = Tasks::new();
+    tasks.spawn("proposer", node.proposer.clone().run().map(|()| Ok(())));
+    tasks.spawn("indexer", indexer::run(id, env.clone(), node.state.clone(), node.admission.clone()));
+    let idle = Duration::from_secs(config.stream.session_idle_s);
+    let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
+    tasks.spawn("sessions", sessions.map(|()| Ok(())));
+    tasks.spawn("watch", watch::run(node.clone()));
+    tasks.spawn("clients", serve(node.clone(), clients, client_routes(&node)));
+    tasks.spawn("peers", serve(node.clone(), peers, peer_routes(&node)));
+
+    let poisoned = node.log.until_poisoned();
+    let ended = tokio::select! {
+        biased; // the reason to stop at once before the wish to stop well
+        cause = poisoned => Err(RunError::Poisoned(cause.to_string())),
+        fault = tasks.fault() => Err(RunError::Fatal(fault)),
+        () = stop => Ok(()),
+    };
+    if ended.is_ok() {
+        drain(&node).await;
+    }
+    stopping.send_replace(true);
+    // Already stopped is stopped.
+    drop(node.leadership.raft().shutdown().await);
+    node.log.close().await;
+    tracing::info!(node = id, "node stopped");
+    ended
+}
+
+fn assemble(
+    env: &Env,
+    config: &Config,
+    opened: &Opened,
+    world: Arc<dyn World>,
+    network: Network,
+    raft: Raft,
+    stopping: channel::Receiver<bool>,
+) -> Arc<Node> {
+    let id = config.node_id;
+    let (identity, state) = (opened.identity.clone(), opened.state.clone());
+    let admission = Admission::new(id, &config.admission);
+    let leadership = Leadership::new(id, raft, network.clone(), state.clone(), env.clock.clone());
+    let proposer = Proposer::new(leadership.clone(), admission.clone());
+    let who = identity.clone();
+    let incarnation = Arc::new(move || who.cluster().map_or(0, |cluster| cluster.incarnation));
+    let deadline = Duration::from_millis(config.stream.read_deadline_ms.into());
+    let recall = Recall::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline);
+    let admin = Admin {
+        env: env.clone(),
+        identity: identity.clone(),
+        leadership: leadership.clone(),
+        network,
+        world: world.clone(),
+    };
+    Arc::new(Node {
+        id,
+        config: config.clone(),
+        env: env.clone(),
+        world,
+        identity,
+        log: opened.log.clone(),
+        state,
+        admission,
+        proposer,
+        leadership,
+        recall,
+        admin,
+        live: Live::default(),
+        stopping,
+    })
+}
+
+fn raft_config(config: &Config) -> Result<openraft::Config, String> {
+    let raft = openraft::Config {
+        cluster_name: config.cluster.clone(),
+        heartbeat_interval: config.raft.heartbeat_ms,
+        election_timeout_min: config.raft.election_min_ms,
+        election_timeout_max: config.raft.election_max_ms,
+        // By bytes applied, not by entries: `watch` asks for it.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: config.raft.keep_entries,
+        // An entry is at most about 1 MiB.
+        max_payload_entries: 4,
+        enable_pre_vote: Some(true),
+        ..openraft::Config::default()
+    };
+    raft.validate().map_err(|e| e.to_string())
+}
+
+async fn bind(env: &Env, key: &str, address: &str) -> Result<Box<dyn Listener>, RunError> {
+    env.net.bind(address.to_string()).await.map_err(|e| {
+        let what = match e.kind() {
+            io::ErrorKind::AddrInUse => "is in use by another process; stop that one, or choose another port".into(),
+            _ => format!("cannot be listened on: {e}"),
+        };
+        RunError::Listen(format!("{key} {address} {what}"))
+    })
+}
+
+fn client_routes(node: &Arc<Node>) -> axum::Router {
+    let service = grpc::Service(node.clone());
+    let memory = MemoryServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
+    let grpc = Routes::new(memory)
+        .add_service(SpacesServer::new(service.clone()))
+        .add_service(ClusterServer::new(service));
+    grpc.into_axum_router().merge(status::routes(node.clone()))
+}
+
+fn peer_routes(node: &Arc<Node>) -> axum::Router {
+    let service = PeerServer::new(peer::PeerService(node.clone()))
+        .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+    Routes::new(service).into_axum_router()
+}
+
+async fn serve(node: Arc<Node>, listener: Box<dyn Listener>, routes: axum::Router) -> Result<(), String> {
+    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let slot = room.clone().acquire_owned().await.expect("never closed");
+        let io = match listener.accept().await {
+            Ok(io) => io,
+            Err(error) => {
+                // A connection that was reset before it was accepted, or no descriptors: neither is for ever.
+                tracing::warn!(node = node.id, %error, "a connection was not accepted");
+                node.env.clock.sleep(DRAIN_STEP).await;
+                continue;
+            }
+        };
+        let (world, routes, mut stopping) = (node.world.clone(), routes.clone(), node.stopping.clone());
+        let connection = async move {
+            let _slot = slot;
+            tokio::select! {
+                biased; // answers first: a stopping node still says why
+                ended = serve_connection(world, io, routes) => {
+                    if let Err(error) = ended {
+                        tracing::trace!(error, "connection ended");
+                    }
+                }
+                _ = stopping.wait_for(|stop| *stop) => {}
+            }
+        };
+        drop(Rt::spawn(connection));
+    }
+}
+
+/// Takes nothing new and gives what was admitted its time to commit.
+async fn drain(node: &Node) {
+    node.admission.close();
+    let deadline = node.env.clock.monotonic() + Duration::from_secs(node.config.stream.drain_s);
+    while node.admission.depth() != [0; 3] && node.env.clock.monotonic() < deadline {
+        node.env.clock.sleep(DRAIN_STEP).await;
+    }
+    let left: usize = node.admission.depth().iter().sum();
+    tracing::info!(node = node.id, left, "drained");
+}
+
+/// The node's own tasks.
+struct Tasks {
+    faults: mpsc::Receiver<String>,
+    fault: mpsc::Sender<String>,
+}
+
+impl Tasks {
+    fn new() -> Self {
+        let (fault, faults) = mpsc::channel(16);
+        Self { faults, fault }
+    }
+
+    /// Runs a task whose end, error or panic stops the node.
+    fn spawn(&self, name: &'static str, task: impl Future<Output = Result<(), String>> + Send + 'static) {
+        let fault = self.fault.clone();
+        let watched = async move {
+            let reason = match AssertUnwindSafe(task).catch_unwind().await {
+                Ok(Ok(())) => "ended".to_string(),
+                Ok(Err(error)) => error,
+                Err(_) => "panicked".to_string(),
+            };
+            // Full: another fault stops the node already.
+            drop(fault.try_send(format!("task {name}: {reason}")));
+        };
+        drop(Rt::spawn(watched));
+    }
+
+    async fn fault(&mut self) -> String {
+        self.faults.recv().await.expect("self holds a sender")
+    }
+}

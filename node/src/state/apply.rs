@@ -1,0 +1,254 @@
+//! The state machine: one command at a time, a pure function of the log.
+//!
+//! Invariants `same_log_same_state`, `once_per_sequence`. Nothing here reads a clock, a configuration, a
+//! random number or an order of arrival; a refusal is a replicated result like any other.
+
+use super::rows::Row;
+use super::sessions::Sessions;
+use super::spaces::{SPACES_MAX, Space};
+use crate::raft::types::{LogId, Membership, StoredMembership};
+use engram_proto::error::{Error, Kind};
+use engram_proto::observation::{check_record, load, payload_hash};
+use engram_proto::query::complete_space;
+use engram_proto::wire::log::{
+    Chunk, Command, Entry, EntryOutcome, Outcome, Record, Run, SessionOutcome, SpaceOutcome, Verdict, command, outcome,
+};
+use engram_proto::wire::v1::{Refused, SpaceConfig};
+use prost::Message;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Everything that the log determines.
+#[derive(Default)]
+pub struct Data {
+    /// The last entry folded in.
+    pub applied: Option<LogId>,
+    /// The last membership folded in.
+    pub membership: StoredMembership,
+    /// Log time, milliseconds.
+    pub stamp_ms: u64,
+    /// Chained over all entries and their outcomes.
+    pub digest: u64,
+    /// Node ids that were ever members.
+    pub nodes_seen: BTreeSet<u64>,
+    /// By id.
+    pub spaces: BTreeMap<u64, Arc<Space>>,
+    /// Ids by name.
+    pub names: BTreeMap<String, u64>,
+    /// Who may append.
+    pub sessions: Sessions,
+}
+
+impl Data {
+    /// The space of a name.
+    pub fn space(&self, name: &str) -> Result<&Arc<Space>, Error> {
+        let id = self.names.get(name).ok_or_else(|| no_space(name))?;
+        Ok(self.spaces.get(id).expect("names and spaces change together"))
+    }
+
+    /// The log index of a session's last row; 0 before the first.
+    pub fn last_log_index(&self, session: u64) -> u64 {
+        let Some(session) = self.sessions.open.get(&session) else { return 0 };
+        let row = session.row(session.last_sequence).zip(self.spaces.get(&session.space));
+        row.and_then(|(row, space)| space.rows.get(row)).map_or(0, |row| row.log_index)
+    }
+
+    /// Folds in a membership entry.
+    pub fn apply_membership(&mut self, log_id: LogId, membership: Membership) {
+        self.nodes_seen.extend(membership.nodes().map(|(id, _)| *id));
+        self.membership = StoredMembership::new(Some(log_id), membership);
+        self.advance(log_id, b"membership");
+    }
+
+    /// Folds in an entry without a command.
+    pub fn apply_blank(&mut self, log_id: LogId) {
+        self.advance(log_id, b"blank");
+    }
+
+    /// Folds in a command. A command that this version cannot decode is a broken assumption: the caller
+    /// stops the node, because going on would make another state than its peers have.
+    pub fn apply_command(&mut self, log_id: LogId, encoded: &bytes::Bytes) -> Result<Outcome, prost::DecodeError> {
+        let command = Command::decode(encoded.clone())?;
+        self.stamp_ms = self.stamp_ms.max(command.stamp_ms);
+        let kind = match command.kind {
+            Some(command::Kind::Entry(entry)) => outcome::Kind::Entry(self.entry(log_id.index, entry)),
+            Some(command::Kind::Open(open)) => self.open(log_id.index, &open.space),
+            Some(command::Kind::Resume(resume)) => self.resume(log_id.index, resume.session),
+            Some(command::Kind::Expire(expire)) => {
+                let last = self.last_log_index(expire.session);
+                self.sessions.expire(expire.session, expire.last_activity_ms, last, self.stamp_ms);
+                outcome::Kind::Session(SessionOutcome { session: expire.session, ..SessionOutcome::default() })
+            }
+            Some(command::Kind::CreateSpace(config)) => self.create_space(log_id.index, config),
+            Some(command::Kind::DropSpace(dropped)) => self.drop_space(&dropped.name),
+            None => refused(Error::new(Kind::Unsupported, "the command is not known to this version; upgrade")),
+        };
+        let outcome = Outcome { kind: Some(kind) };
+        self.advance(log_id, &outcome.encode_to_vec());
+        Ok(outcome)
+    }
+
+    fn advance(&mut self, log_id: LogId, outcome: &[u8]) {
+        let place = log_id.index ^ log_id.committed_leader_id().term.rotate_left(32);
+        self.digest = xxh3_64_with_seed(outcome, self.digest.rotate_left(1) ^ place);
+        self.applied = Some(log_id);
+    }
+
+    fn open(&mut self, id: u64, name: &str) -> outcome::Kind {
+        let space = match self.space(name) {
+            Ok(space) => space.id,
+            Err(error) => return refused(error),
+        };
+        match self.sessions.open(id, space, self.stamp_ms) {
+            Ok(()) => outcome::Kind::Session(SessionOutcome {
+                session: id,
+                connection: id,
+                space: name.into(),
+                ..SessionOutcome::default()
+            }),
+            Err(error) => refused(error),
+        }
+    }
+
+    fn resume(&mut self, connection: u64, id: u64) -> outcome::Kind {
+        let last_log_index = self.last_log_index(id);
+        match self.sessions.resume(id, connection, self.stamp_ms) {
+            Ok(session) => outcome::Kind::Session(SessionOutcome {
+                session: id,
+                connection,
+                last_sequence: session.last_sequence,
+                last_log_index,
+                space: self.spaces.get(&session.space).map(|space| space.config.name.clone()).unwrap_or_default(),
+            }),
+            Err(error) => refused(error),
+        }
+    }
+
+    fn create_space(&mut self, id: u64, config: SpaceConfig) -> outcome::Kind {
+        let config = match complete_space(config) {
+            Ok(config) => config,
+            Err(error) => return refused(error),
+        };
+        if let Some(id) = self.names.get(&config.name) {
+            let text = format!("space {:?} exists already (id {id}); choose another name or drop it", config.name);
+            return refused(Error::new(Kind::Exists, text));
+        }
+        if self.spaces.len() >= SPACES_MAX {
+            return refused(Error::overloaded(format!("there are {SPACES_MAX} spaces, the most; drop some"), 1000));
+        }
+        let name = config.name.clone();
+        match Space::new(id, config) {
+            Ok(space) => {
+                self.spaces.insert(id, Arc::new(space));
+                self.names.insert(name, id);
+                outcome::Kind::Space(SpaceOutcome { id })
+            }
+            Err(text) => refused(Error::invalid(text)),
+        }
+    }
+
+    fn drop_space(&mut self, name: &str) -> outcome::Kind {
+        let Some(id) = self.names.remove(name) else { return refused(no_space(name)) };
+        let open = self.sessions.open.iter().filter(|(_, session)| session.space == id);
+        let ended: Vec<u64> = open.map(|(session, _)| *session).collect();
+        for session in ended {
+            let last = self.last_log_index(session);
+            self.sessions.end(session, last, self.stamp_ms);
+        }
+        self.spaces.remove(&id);
+        outcome::Kind::Space(SpaceOutcome { id })
+    }
+
+    fn entry(&mut self, log_index: u64, entry: Entry) -> EntryOutcome {
+        EntryOutcome { verdicts: entry.chunks.into_iter().map(|chunk| self.chunk(log_index, chunk)).collect() }
+    }
+
+    /// Row by row; the first refusal refuses the rest of the chunk.
+    fn chunk(&mut self, log_index: u64, chunk: Chunk) -> Verdict {
+        let mut verdict = Verdict { session: chunk.session, ..Verdict::default() };
+        let stamp_ms = self.stamp_ms;
+        let session = match self.sessions.appender(chunk.session, chunk.connection) {
+            Ok(session) => session,
+            Err(error) => {
+                verdict.refused = Some(refusal(chunk.first_sequence, 0, error));
+                return verdict;
+            }
+        };
+        session.last_activity_ms = stamp_ms;
+        let Some(space) = self.spaces.get(&session.space) else {
+            verdict.refused = Some(refusal(chunk.first_sequence, 0, Error::not_found("the session's space was dropped")));
+            return verdict;
+        };
+        for (sequence, record) in (chunk.first_sequence..).zip(chunk.records) {
+            let expected = session.last_sequence + 1;
+            let result = if sequence < expected {
+                repeat(space, session.row(sequence), sequence, &record)
+            } else if sequence > expected {
+                let text = format!("sequence {sequence} leaves a gap; send {expected} first");
+                Err(Error::invalid(text))
+            } else {
+                append(space, log_index, chunk.session, sequence, record).map(|row| {
+                    session.take(row);
+                    (log_index, false)
+                })
+            };
+            match result {
+                Ok((log_index, repeat)) => extend(&mut verdict.runs, sequence, log_index, repeat),
+                Err(error) => {
+                    verdict.refused = Some(refusal(sequence, session.last_sequence + 1, error));
+                    break;
+                }
+            }
+        }
+        verdict
+    }
+}
+
+fn no_space(name: &str) -> Error {
+    Error::not_found(format!("no space is called {name:?}; create it first"))
+}
+
+fn refused(error: Error) -> outcome::Kind {
+    outcome::Kind::Refused(error.into())
+}
+
+fn refusal(sequence: u64, expected: u64, error: Error) -> Refused {
+    Refused { sequence, expected, error: Some(error.into()) }
+}
+
+/// A number that was taken before: the same payload is acked again, another is invalid.
+fn repeat(space: &Space, row: Option<u32>, sequence: u64, record: &Record) -> Result<(u64, bool), Error> {
+    let row = row.and_then(|row| space.rows.get(row));
+    let row = row.ok_or_else(|| Error::invalid(format!("sequence {sequence} is not one; they start at 1")))?;
+    if row.payload_hash != payload_hash(record) {
+        let text = format!("sequence {sequence} was taken by another observation; numbers are not reused");
+        return Err(Error::invalid(text));
+    }
+    Ok((row.log_index, true))
+}
+
+/// Checks again what the edge checked: the proposer may have been another version.
+fn append(space: &Space, log_index: u64, session: u64, sequence: u64, record: Record) -> Result<u32, Error> {
+    check_record(&record, space.shape)?;
+    let mut vector = vec![0.0; space.shape.dim];
+    if !load(&record.embedding, space.shape.precision, &mut vector) {
+        return Err(Error::invalid("stored embedding has another length than the space's"));
+    }
+    let coded = space.index.push(&vector).map_err(|e| Error::invalid(e.to_string()))?;
+    let payload_hash = payload_hash(&record);
+    let row = space.rows.push(Row { log_index, session, sequence, payload_hash, record });
+    // The index numbers rows as we do and has the smaller range.
+    assert_eq!(row, Some(coded), "rows and codes go together");
+    Ok(coded)
+}
+
+fn extend(runs: &mut Vec<Run>, sequence: u64, log_index: u64, repeat: bool) {
+    if let Some(last) = runs.last_mut()
+        && (last.log_index, last.repeat, last.last_sequence + 1) == (log_index, repeat, sequence)
+    {
+        last.last_sequence = sequence;
+        return;
+    }
+    runs.push(Run { first_sequence: sequence, last_sequence: sequence, log_index, repeat });
+}

@@ -1,0 +1,91 @@
+//! A space's rows: appended by apply, read by anybody, never moved.
+//!
+//! Invariant `rows_immutable`: a row that was published stays as it is; a reader that knows a count may read
+//! all rows below it without a lock.
+//!
+//! Leaves out: files. Payloads live in memory and in the snapshot.
+
+use engram_proto::wire::log::Record;
+use std::sync::{
+    OnceLock,
+    atomic::{AtomicU32, Ordering},
+};
+
+/// One stored observation.
+#[derive(Debug)]
+pub struct Row {
+    /// The log index of the entry that brought it.
+    pub log_index: u64,
+    /// Whose it is.
+    pub session: u64,
+    /// Its number there.
+    pub sequence: u64,
+    /// Tells a repeat from another payload.
+    pub payload_hash: u64,
+    /// Text, embedding as stored, time, metadata.
+    pub record: Record,
+}
+
+/// Block b holds 2^(b + 10) rows: 23 blocks hold all that a u32 can number.
+const FIRST_BLOCK_BITS: u32 = 10;
+const BLOCKS: usize = 23;
+
+/// Append-only; one appender (apply), any number of readers.
+pub struct Rows {
+    blocks: [OnceLock<Box<[OnceLock<Row>]>>; BLOCKS],
+    len: AtomicU32,
+}
+
+impl Default for Rows {
+    fn default() -> Self {
+        Self { blocks: std::array::from_fn(|_| OnceLock::new()), len: AtomicU32::new(0) }
+    }
+}
+
+fn place(row: u32) -> (usize, usize) {
+    let shifted = u64::from(row) + (1 << FIRST_BLOCK_BITS);
+    let block = shifted.ilog2() - FIRST_BLOCK_BITS;
+    (block as usize, (shifted - (1 << (block + FIRST_BLOCK_BITS))) as usize)
+}
+
+impl Rows {
+    /// Rows published.
+    pub fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Appends a row and returns its number. `None` when all numbers are used up.
+    pub fn push(&self, row: Row) -> Option<u32> {
+        let at = self.len.load(Ordering::Relaxed);
+        let next = at.checked_add(1)?;
+        let (block, offset) = place(at);
+        let size = 1usize << (block as u32 + FIRST_BLOCK_BITS);
+        let block = self.blocks[block].get_or_init(|| (0..size).map(|_| OnceLock::new()).collect());
+        block[offset].set(row).expect("one appender: the slot is free");
+        self.len.store(next, Ordering::Release);
+        Some(at)
+    }
+
+    /// A published row.
+    pub fn get(&self, row: u32) -> Option<&Row> {
+        let (block, offset) = place(row);
+        self.blocks[block].get()?.get(offset)?.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_row_is_found_where_it_was_put() {
+        let rows = Rows::default();
+        for i in 0..5000u64 {
+            let row = Row { log_index: i, session: 1, sequence: i, payload_hash: 0, record: Record::default() };
+            assert_eq!(rows.push(row), Some(i as u32));
+        }
+        assert!((0..5000).all(|i| rows.get(i).expect("published").log_index == u64::from(i)));
+        assert!(rows.get(5000).is_none());
+        assert!(rows.get(u32::MAX).is_none());
+    }
+}

@@ -1,0 +1,292 @@
+//! A snapshot's bytes: everything that the log up to one index determined, checksummed by section.
+//!
+//! Layout: docs/formats.md. Encoding is a function of the state alone, so equal states give equal bytes.
+//! Invariant `snapshot_suffices`: a node that has only this can go on from the next log entry.
+//!
+//! Leaves out: the graph, which the receiver builds again from the rows.
+
+use super::apply::Data;
+use super::rows::Row;
+use super::sessions::{Run, Session, Sessions, Tombstone};
+use super::spaces::Space;
+use crate::raft::types::{SnapshotMeta, log_id};
+use crate::raft::wire::{meta_from_wire, meta_to_wire};
+use bytes::{Buf, Bytes};
+use engram_proto::wire::log::{
+    SequenceRun, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession, SnapshotSessions, SnapshotSpace,
+    SnapshotTombstone,
+};
+use engram_proto::{observation, wire::peer};
+use prost::Message;
+use std::sync::Arc;
+
+const MAGIC: &[u8; 8] = b"ENGSNAP\x01";
+const HEADER_BYTES: usize = 12;
+/// Rows of one section.
+const ROWS_PER_SECTION: u32 = 256;
+const SESSIONS_PER_SECTION: usize = 1024;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u32)]
+enum Kind {
+    Head = 1,
+    Space = 2,
+    Rows = 3,
+    Sessions = 4,
+    End = 5,
+}
+
+/// Why bytes are no snapshot: at which offset, and what is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("at byte {offset}: {detail}")]
+pub struct Damaged {
+    /// Bytes from the start.
+    pub offset: usize,
+    /// What is wrong.
+    pub detail: String,
+}
+
+/// The state at one index, held still without copying rows: they never change.
+pub struct Frozen {
+    head: SnapshotHead,
+    spaces: Vec<(Arc<Space>, u32)>,
+    sessions: Sessions,
+}
+
+impl Frozen {
+    /// What `data` is now; cheap beside encoding it.
+    pub fn of(data: &Data) -> (Self, SnapshotMeta) {
+        let meta = SnapshotMeta { last_log_id: data.applied, last_membership: data.membership.clone() };
+        let head = SnapshotHead {
+            applied_term: data.applied.map_or(0, |id| id.committed_leader_id().term),
+            applied_index: data.applied.map_or(0, |id| id.index),
+            stamp_ms: data.stamp_ms,
+            digest: data.digest,
+            nodes_seen: data.nodes_seen.iter().copied().collect(),
+            meta: meta_to_wire(&meta).encode_to_vec().into(),
+        };
+        let spaces = data.spaces.values().map(|space| (space.clone(), space.rows.len())).collect();
+        (Self { head, spaces, sessions: data.sessions.clone() }, meta)
+    }
+
+    /// The snapshot's bytes.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = MAGIC.to_vec();
+        section(&mut out, Kind::Head, &self.head);
+        for (space, rows) in &self.spaces {
+            let config = Some(space.config.clone());
+            section(&mut out, Kind::Space, &SnapshotSpace { id: space.id, config, rows: (*rows).into() });
+            for first in (0..*rows).step_by(ROWS_PER_SECTION as usize) {
+                let numbers = first..(*rows).min(first.saturating_add(ROWS_PER_SECTION));
+                let rows = numbers.map(|row| row_out(space.rows.get(row).expect("below the frozen count"))).collect();
+                section(&mut out, Kind::Rows, &SnapshotRows { space: space.id, first_row: first.into(), rows });
+            }
+        }
+        sessions_out(&mut out, &self.sessions);
+        put(&mut out, Kind::End, &[]);
+        out
+    }
+}
+
+fn section(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
+    put(out, kind, &message.encode_to_vec());
+}
+
+fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
+    let mut header = [0; HEADER_BYTES];
+    header[..4].copy_from_slice(&(kind as u32).to_le_bytes());
+    header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..8]), payload);
+    header[8..].copy_from_slice(&crc.to_le_bytes());
+    out.extend_from_slice(&header);
+    out.extend_from_slice(payload);
+}
+
+fn row_out(row: &Row) -> SnapshotRow {
+    let record = Some(row.record.clone());
+    SnapshotRow { log_index: row.log_index, session: row.session, sequence: row.sequence, record }
+}
+
+fn sessions_out(out: &mut Vec<u8>, sessions: &Sessions) {
+    let open: Vec<SnapshotSession> = sessions.open.iter().map(|(id, session)| session_out(*id, session)).collect();
+    for part in open.chunks(SESSIONS_PER_SECTION) {
+        section(out, Kind::Sessions, &SnapshotSessions { sessions: part.to_vec(), tombstones: Vec::new() });
+    }
+    let tombstones = sessions.tombstones.iter().map(|(id, tombstone)| SnapshotTombstone {
+        id: *id,
+        last_sequence: tombstone.last_sequence,
+        last_log_index: tombstone.last_log_index,
+        expired_at_ms: tombstone.expired_at_ms,
+    });
+    let tombstones: Vec<SnapshotTombstone> = tombstones.collect();
+    for part in tombstones.chunks(SESSIONS_PER_SECTION) {
+        section(out, Kind::Sessions, &SnapshotSessions { sessions: Vec::new(), tombstones: part.to_vec() });
+    }
+}
+
+fn session_out(id: u64, session: &Session) -> SnapshotSession {
+    let run = |run: &Run| SequenceRun { first_sequence: run.first_sequence, first_row: run.first_row.into() };
+    SnapshotSession {
+        id,
+        space: session.space,
+        connection: session.connection,
+        last_sequence: session.last_sequence,
+        last_activity_ms: session.last_activity_ms,
+        runs: session.runs.iter().map(run).collect(),
+    }
+}
+
+/// Reads a snapshot whole; nothing of it is used when any part is damaged.
+pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
+    let mut reader = Reader { rest: bytes, offset: 0 };
+    reader.magic()?;
+    let mut data = Data::default();
+    let mut meta = None;
+    loop {
+        let (kind, payload) = reader.section()?;
+        match kind {
+            Kind::Head => meta = Some(reader.head(&mut data, payload)?),
+            Kind::Space => reader.space(&mut data, payload)?,
+            Kind::Rows => reader.rows(&mut data, payload)?,
+            Kind::Sessions => reader.sessions(&mut data, payload)?,
+            Kind::End => break,
+        }
+    }
+    if !reader.rest.is_empty() {
+        return Err(reader.damaged("bytes after the end"));
+    }
+    let meta = meta.ok_or_else(|| reader.damaged("no head section"))?;
+    Ok((data, meta))
+}
+
+/// Checks the framing and every checksum without building a state.
+pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
+    let mut reader = Reader { rest: bytes.clone(), offset: 0 };
+    reader.magic()?;
+    while reader.section()?.0 != Kind::End {}
+    match reader.rest.is_empty() {
+        true => Ok(()),
+        false => Err(reader.damaged("bytes after the end")),
+    }
+}
+
+struct Reader {
+    rest: Bytes,
+    offset: usize,
+}
+
+impl Reader {
+    fn damaged(&self, detail: impl Into<String>) -> Damaged {
+        Damaged { offset: self.offset, detail: detail.into() }
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<Bytes, Damaged> {
+        if self.rest.len() < bytes {
+            return Err(self.damaged(format!("{} bytes left where {bytes} should follow", self.rest.len())));
+        }
+        self.offset += bytes;
+        Ok(self.rest.split_to(bytes))
+    }
+
+    fn magic(&mut self) -> Result<(), Damaged> {
+        match *self.take(MAGIC.len())? == *MAGIC {
+            true => Ok(()),
+            false => Err(Damaged { offset: 0, detail: "not a snapshot of this version".into() }),
+        }
+    }
+
+    fn section(&mut self) -> Result<(Kind, Bytes), Damaged> {
+        let start = self.offset;
+        let at = |detail: String| Damaged { offset: start, detail };
+        let header = self.take(HEADER_BYTES)?;
+        let (kind, length, crc) = {
+            let mut fields = header.clone();
+            (fields.get_u32_le(), fields.get_u32_le(), fields.get_u32_le())
+        };
+        let payload = self.take(length as usize)?;
+        if crc32c::crc32c_append(crc32c::crc32c(&header[..8]), &payload) != crc {
+            return Err(at("checksum does not match".into()));
+        }
+        let kinds = [Kind::Head, Kind::Space, Kind::Rows, Kind::Sessions, Kind::End];
+        let kind = kinds.into_iter().find(|known| *known as u32 == kind);
+        Ok((kind.ok_or_else(|| at("section not known to this version".into()))?, payload))
+    }
+
+    fn message<M: Message + Default>(&self, payload: Bytes) -> Result<M, Damaged> {
+        M::decode(payload).map_err(|e| self.damaged(e.to_string()))
+    }
+
+    fn head(&self, data: &mut Data, payload: Bytes) -> Result<SnapshotMeta, Damaged> {
+        let head: SnapshotHead = self.message(payload)?;
+        let wire: peer::SnapshotMeta = self.message(head.meta)?;
+        let meta = meta_from_wire(Some(wire)).map_err(|e| self.damaged(e.to_string()))?;
+        data.applied = (head.applied_term > 0 || head.applied_index > 0)
+            .then(|| log_id(head.applied_term, head.applied_index));
+        if data.applied != meta.last_log_id {
+            return Err(self.damaged("head and meta name different log ids"));
+        }
+        data.membership = meta.last_membership.clone();
+        data.stamp_ms = head.stamp_ms;
+        data.digest = head.digest;
+        data.nodes_seen = head.nodes_seen.into_iter().collect();
+        Ok(meta)
+    }
+
+    fn space(&self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+        let space: SnapshotSpace = self.message(payload)?;
+        let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
+        data.names.insert(config.name.clone(), space.id);
+        let made = Space::new(space.id, config).map_err(|e| self.damaged(e))?;
+        data.spaces.insert(space.id, Arc::new(made));
+        Ok(())
+    }
+
+    fn rows(&self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+        let part: SnapshotRows = self.message(payload)?;
+        let space = data.spaces.get(&part.space).ok_or_else(|| self.damaged("rows of a space that is not there"))?;
+        if part.first_row != u64::from(space.rows.len()) {
+            return Err(self.damaged(format!("rows from {} where {} should follow", part.first_row, space.rows.len())));
+        }
+        let mut vector = vec![0.0; space.shape.dim];
+        for row in part.rows {
+            let record = row.record.ok_or_else(|| self.damaged("row without record"))?;
+            if !observation::load(&record.embedding, space.shape.precision, &mut vector) {
+                return Err(self.damaged("embedding of another length"));
+            }
+            space.index.push(&vector).map_err(|e| self.damaged(e.to_string()))?;
+            let payload_hash = observation::payload_hash(&record);
+            let (log_index, session, sequence) = (row.log_index, row.session, row.sequence);
+            let stored = space.rows.push(Row { log_index, session, sequence, payload_hash, record });
+            stored.ok_or_else(|| self.damaged("more rows than a space can hold"))?;
+        }
+        Ok(())
+    }
+
+    fn sessions(&self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+        let part: SnapshotSessions = self.message(payload)?;
+        for session in part.sessions {
+            let mut runs = Vec::with_capacity(session.runs.len());
+            for run in session.runs {
+                let first_row = u32::try_from(run.first_row).map_err(|_| self.damaged("row number too large"))?;
+                runs.push(Run { first_sequence: run.first_sequence, first_row });
+            }
+            let restored = Session {
+                space: session.space,
+                connection: session.connection,
+                last_sequence: session.last_sequence,
+                last_activity_ms: session.last_activity_ms,
+                runs,
+            };
+            data.sessions.open.insert(session.id, restored);
+        }
+        for tombstone in part.tombstones {
+            let restored = Tombstone {
+                last_sequence: tombstone.last_sequence,
+                last_log_index: tombstone.last_log_index,
+                expired_at_ms: tombstone.expired_at_ms,
+            };
+            data.sessions.tombstones.insert(tombstone.id, restored);
+        }
+        Ok(())
+    }
+}

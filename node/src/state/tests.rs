@@ -1,0 +1,203 @@
+//! The state machine against a naive model, and its snapshots.
+
+use super::apply::Data;
+use super::snapshot::{Frozen, decode};
+use crate::raft::types::log_id;
+use engram_proto::wire::log::{
+    Chunk, Command, DropSpace, Entry, ExpireSession, OpenSession, Outcome, Record, ResumeSession, Verdict, command,
+    outcome,
+};
+use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
+use prost::Message;
+use proptest::prelude::*;
+
+struct Log {
+    data: Data,
+    index: u64,
+}
+
+impl Log {
+    fn new() -> Self {
+        let mut log = Self { data: Data::default(), index: 0 };
+        log.apply(command::Kind::CreateSpace(space("notes")));
+        log
+    }
+
+    fn apply(&mut self, kind: command::Kind) -> Outcome {
+        self.index += 1;
+        let command = Command { stamp_ms: self.index * 10, kind: Some(kind) };
+        self.data.apply_command(log_id(1, self.index), &command.encode_to_vec().into()).expect("decodes")
+    }
+
+    fn open(&mut self) -> u64 {
+        self.apply(command::Kind::Open(OpenSession { space: "notes".into() }));
+        self.index
+    }
+
+    fn send(&mut self, session: u64, connection: u64, first_sequence: u64, payloads: &[u8]) -> Verdict {
+        let records = payloads.iter().map(|payload| record(*payload)).collect();
+        let chunks = vec![Chunk { session, connection, first_sequence, records }];
+        let outcome = self.apply(command::Kind::Entry(Entry { chunks }));
+        let Some(outcome::Kind::Entry(mut entry)) = outcome.kind else { panic!("{outcome:?}") };
+        entry.verdicts.remove(0)
+    }
+
+    fn texts(&self) -> Vec<(u64, u64, String)> {
+        let space = self.data.space("notes").expect("there");
+        let row = |row| space.rows.get(row).expect("published");
+        (0..space.rows.len()).map(row).map(|row| (row.session, row.sequence, row.record.text.clone())).collect()
+    }
+}
+
+fn space(name: &str) -> SpaceConfig {
+    SpaceConfig { name: name.into(), dim: 2, ..SpaceConfig::default() }
+}
+
+fn record(payload: u8) -> Record {
+    let embedding = [half::f16::ONE, half::f16::from_f32(f32::from(payload))];
+    let embedding = embedding.iter().flat_map(|half| half.to_le_bytes()).collect();
+    Record { text: format!("payload {payload}"), embedding, ..Record::default() }
+}
+
+fn kind_of(verdict: &Verdict) -> Option<ErrorKind> {
+    verdict.refused.as_ref()?.error.as_ref().map(|error| error.kind())
+}
+
+#[test]
+fn a_repeat_is_acked_with_its_first_log_index() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.send(session, session, 1, &[1, 2, 3]);
+    let first = log.index;
+    let verdict = log.send(session, session, 2, &[2, 3, 4]);
+    assert_eq!(verdict.runs.len(), 2);
+    assert_eq!((verdict.runs[0].log_index, verdict.runs[0].repeat), (first, true));
+    assert_eq!((verdict.runs[0].first_sequence, verdict.runs[0].last_sequence), (2, 3));
+    assert_eq!((verdict.runs[1].log_index, verdict.runs[1].repeat), (log.index, false));
+    assert_eq!(log.texts().len(), 4);
+}
+
+#[test]
+fn another_payload_under_a_used_number_is_invalid_and_changes_nothing() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.send(session, session, 1, &[1, 2]);
+    let before = log.texts();
+    let verdict = log.send(session, session, 2, &[9, 3]);
+    assert_eq!(kind_of(&verdict), Some(ErrorKind::Invalid));
+    assert_eq!(verdict.refused.expect("refused").expected, 3);
+    assert_eq!(log.texts(), before);
+}
+
+#[test]
+fn a_gap_is_refused_with_the_expected_number() {
+    let mut log = Log::new();
+    let session = log.open();
+    let verdict = log.send(session, session, 2, &[2]);
+    assert_eq!(verdict.refused.expect("gap").expected, 1);
+    assert!(log.texts().is_empty());
+}
+
+#[test]
+fn rows_of_a_superseded_connection_are_refused() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.apply(command::Kind::Resume(ResumeSession { session }));
+    let newer = log.index;
+    assert_eq!(kind_of(&log.send(session, session, 1, &[1])), Some(ErrorKind::Superseded));
+    assert!(log.send(session, newer, 1, &[1]).refused.is_none());
+}
+
+#[test]
+fn an_expired_session_is_lost_with_its_last_sequence() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.send(session, session, 1, &[1, 2]);
+    let last_activity_ms = log.data.sessions.open[&session].last_activity_ms;
+    log.apply(command::Kind::Expire(ExpireSession { session, last_activity_ms }));
+    let outcome = log.apply(command::Kind::Resume(ResumeSession { session }));
+    let Some(outcome::Kind::Refused(error)) = outcome.kind else { panic!("{outcome:?}") };
+    assert_eq!((error.kind(), error.last_sequence), (ErrorKind::SessionLost, Some(2)));
+}
+
+#[test]
+fn dropping_a_space_ends_its_sessions_and_frees_its_name() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.apply(command::Kind::DropSpace(DropSpace { name: "notes".into() }));
+    assert_eq!(kind_of(&log.send(session, session, 1, &[1])), Some(ErrorKind::SessionLost));
+    let outcome = log.apply(command::Kind::CreateSpace(space("notes")));
+    assert!(matches!(outcome.kind, Some(outcome::Kind::Space(_))), "{outcome:?}");
+}
+
+#[test]
+fn a_bad_record_in_the_log_is_refused_not_trusted() {
+    let mut log = Log::new();
+    let session = log.open();
+    let records = vec![Record { embedding: vec![0; 3].into(), ..record(1) }];
+    let chunks = vec![Chunk { session, connection: session, first_sequence: 1, records }];
+    let outcome = log.apply(command::Kind::Entry(Entry { chunks }));
+    let Some(outcome::Kind::Entry(entry)) = outcome.kind else { panic!("{outcome:?}") };
+    assert_eq!(kind_of(&entry.verdicts[0]), Some(ErrorKind::Invalid));
+}
+
+#[test]
+fn a_damaged_snapshot_is_refused_at_every_byte() {
+    let mut log = Log::new();
+    let session = log.open();
+    log.send(session, session, 1, &[1, 2, 3]);
+    let good = Frozen::of(&log.data).0.encode();
+    assert!(decode(good.clone().into()).is_ok());
+    for at in 0..good.len() {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        assert!(decode(bad.into()).is_err(), "byte {at} of {}", good.len());
+        assert!(decode(good[..at].to_vec().into()).is_err(), "cut at {at}");
+    }
+}
+
+proptest! {
+    /// Sessions send, repeat, skip and resume in any order; a model that keeps plain lists must agree, before
+    /// and after a snapshot at any point.
+    #[test]
+    fn sessions_take_each_number_once_in_order(
+        steps in proptest::collection::vec((0usize..3, 0u64..8, 1usize..5, any::<bool>()), 1..60),
+        cut in 0usize..60,
+    ) {
+        let mut log = Log::new();
+        let mut sessions: Vec<(u64, u64, Vec<u8>)> = (0..3).map(|_| { let id = log.open(); (id, id, Vec::new()) }).collect();
+        for (at, (who, back, rows, resume)) in steps.into_iter().enumerate() {
+            if at == cut {
+                let bytes = Frozen::of(&log.data).0.encode();
+                let (restored, _) = decode(bytes.clone().into()).expect("whole");
+                prop_assert_eq!(restored.digest, log.data.digest);
+                prop_assert_eq!(&restored.sessions, &log.data.sessions);
+                prop_assert_eq!(Frozen::of(&restored).0.encode(), bytes);
+                log.data = restored;
+            }
+            let (session, connection, taken) = &mut sessions[who];
+            if resume {
+                log.apply(command::Kind::Resume(ResumeSession { session: *session }));
+                *connection = log.index;
+            }
+            // From a few numbers back to one past a gap.
+            let first = (taken.len() as u64 + 3).saturating_sub(back).max(1);
+            let payloads: Vec<u8> = (0..rows as u64).map(|row| (first + row) as u8).collect();
+            let verdict = log.send(*session, *connection, first, &payloads);
+            let expected = taken.len() as u64 + 1;
+            if first > expected {
+                prop_assert_eq!(verdict.refused.expect("gap").expected, expected);
+            } else {
+                prop_assert!(verdict.refused.is_none());
+                let last = first + rows as u64 - 1;
+                (expected..=last).for_each(|sequence| taken.push(sequence as u8));
+            }
+        }
+        for (session, _, taken) in &sessions {
+            let rows = log.texts().into_iter().filter(|row| row.0 == *session);
+            let rows: Vec<_> = rows.map(|(_, sequence, text)| (sequence, text)).collect();
+            let model: Vec<_> = taken.iter().enumerate().map(|(at, payload)| (at as u64 + 1, format!("payload {payload}"))).collect();
+            prop_assert_eq!(rows, model);
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Every wire bound, with its unit. A server refuses what is over; a client may check before it sends.
+
+/// Bytes of a text, UTF-8.
+pub const TEXT_BYTES_MAX: usize = 64 * 1024;
+/// Dimensions of an embedding.
+pub const DIM_MIN: usize = 2;
+/// Dimensions of an embedding.
+pub const DIM_MAX: usize = 4096;
+/// Entries of one observation's metadata.
+pub const METADATA_ENTRIES_MAX: usize = 64;
+/// Bytes of all keys and values of one observation's metadata.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a space's name.
+pub const SPACE_NAME_BYTES_MAX: usize = 128;
+/// Observations of one `ObserveBatch`.
+pub const BATCH_ROWS_MAX: usize = 1000;
+/// Bytes of one gRPC message from a client.
+pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one gRPC message between nodes.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Hits of one recall.
+pub const K_MAX: u32 = 1000;
+/// Width of one graph search.
+pub const EF_MAX: u32 = 10_000;
+/// Links a row makes.
+pub const M_MAX: u32 = 64;
+/// Width of the search that finds a new row's links.
+pub const EF_CONSTRUCTION_MAX: u32 = 2_000;
+/// Milliseconds that a read may wait for its snapshot.
+pub const DEADLINE_MS_MAX: u32 = 60_000;
+/// Version of the node-to-node protocol.
+pub const PEER_VERSION: u32 = 1;

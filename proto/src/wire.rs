@@ -1,0 +1,26 @@
+//! Generated code, by package. Nothing else in the project is generated.
+#![allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated; the .proto files carry the documentation")]
+
+/// Nested as the packages are, because the generated code refers to its neighbours by path.
+mod engram {
+    pub mod v1 {
+        tonic::include_proto!("engram.v1");
+    }
+    pub mod log {
+        pub mod v1 {
+            tonic::include_proto!("engram.log.v1");
+        }
+    }
+    pub mod peer {
+        pub mod v1 {
+            tonic::include_proto!("engram.peer.v1");
+        }
+    }
+}
+
+/// What the replicated log holds: `engram.log.v1`.
+pub use engram::log::v1 as log;
+/// Node to node: `engram.peer.v1`.
+pub use engram::peer::v1 as peer;
+/// The public contract: `engram.v1`.
+pub use engram::v1;

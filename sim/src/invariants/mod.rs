@@ -1,0 +1,103 @@
+//! One file a property. Each looks at every event of every node; the first violation ends the run.
+
+mod applied_in_order;
+mod committed_immutable;
+mod election_safety;
+mod same_log_same_graph;
+
+use crate::observe::Record;
+use std::time::Duration;
+
+/// A property that did not hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// The property's name.
+    pub invariant: &'static str,
+    /// What was seen.
+    pub detail: String,
+    /// Virtual time.
+    pub at: Duration,
+}
+
+/// A property of all nodes' events.
+pub trait Invariant: Send {
+    /// Its one name.
+    fn name(&self) -> &'static str;
+    /// Looks at an event; says what is wrong.
+    fn observe(&mut self, record: &Record) -> Result<(), String>;
+    /// A node starts a new life.
+    fn restarted(&mut self, _node: u64) {}
+}
+
+/// All of them.
+pub struct Invariants {
+    all: Vec<Box<dyn Invariant>>,
+    violation: Option<Violation>,
+}
+
+impl Default for Invariants {
+    fn default() -> Self {
+        let all: Vec<Box<dyn Invariant>> = vec![
+            Box::<election_safety::ElectionSafety>::default(),
+            Box::<committed_immutable::CommittedImmutable>::default(),
+            Box::<applied_in_order::AppliedInOrder>::default(),
+            Box::<same_log_same_graph::SameLogSameGraph>::default(),
+        ];
+        Self { all, violation: None }
+    }
+}
+
+impl Invariants {
+    /// Shows an event to all.
+    pub fn observe(&mut self, record: &Record) {
+        for invariant in &mut self.all {
+            if let Err(detail) = invariant.observe(record)
+                && self.violation.is_none()
+            {
+                self.violation = Some(Violation { invariant: invariant.name(), detail, at: record.at });
+            }
+        }
+    }
+
+    /// Tells all that a node starts a new life.
+    pub fn restarted(&mut self, node: u64) {
+        self.all.iter_mut().for_each(|invariant| invariant.restarted(node));
+    }
+
+    /// The first violation.
+    pub fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(node: u64, message: &str, fields: &[(&'static str, &str)]) -> Record {
+        let fields = fields.iter().map(|(name, value)| (*name, (*value).to_string())).collect();
+        Record { at: Duration::ZERO, node: Some(node), message: message.into(), fields }
+    }
+
+    fn broken(records: &[Record]) -> Option<&'static str> {
+        let mut all = Invariants::default();
+        records.iter().for_each(|record| all.observe(record));
+        all.violation().map(|violation| violation.invariant)
+    }
+
+    #[test]
+    fn each_invariant_is_broken_by_what_it_forbids() {
+        let applied = |node, index, digest| record(node, "applied", &[("index", index), ("term", "1"), ("digest", digest)]);
+        let epoch = |node, digest| {
+            record(node, "epoch published", &[("space", "3"), ("epoch", "1"), ("rows", "9"), ("digest", digest)])
+        };
+        let leads = |node| record(node, "role", &[("role", "Leader"), ("term", "4"), ("leader", "1")]);
+        assert_eq!(broken(&[applied(1, "1", "a"), applied(2, "1", "a"), applied(1, "2", "b")]), None);
+        assert_eq!(broken(&[applied(1, "1", "a"), applied(2, "1", "b")]), Some("committed_immutable"));
+        assert_eq!(broken(&[applied(1, "1", "a"), applied(1, "3", "c")]), Some("applied_in_order"));
+        assert_eq!(broken(&[epoch(1, "a"), epoch(2, "a")]), None);
+        assert_eq!(broken(&[epoch(1, "a"), epoch(2, "b")]), Some("same_log_same_graph"));
+        assert_eq!(broken(&[leads(1), leads(1)]), None);
+        assert_eq!(broken(&[leads(1), leads(2)]), Some("election_safety"));
+    }
+}

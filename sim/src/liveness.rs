@@ -1,0 +1,106 @@
+//! After the faults: within a stated time one leader, equal state, equal graphs, fresh writes served and found.
+
+use crate::cluster::Cluster;
+use crate::workload::{Recorder, SPACE, vector};
+use engram_client::{Client, Level, List, ObserveOptions, Recall, StatusResponse, observation};
+use engram_node::env::{Clock, Seed};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Simulated time that a healed cluster may take to converge.
+pub const CONVERGE_LIMIT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(200);
+
+/// Waits until all nodes agree and the graphs are built; the error says what differed last.
+pub async fn converge(cluster: &Cluster, client: &Client, clock: &Arc<dyn Clock>) -> Result<(), String> {
+    let deadline = clock.monotonic() + CONVERGE_LIMIT;
+    loop {
+        let mut states = Vec::new();
+        for endpoint in cluster.endpoints() {
+            states.push(client.on(&endpoint).status().await.map_err(|e| format!("{endpoint}: {e}")));
+        }
+        let differs = match states.into_iter().collect::<Result<Vec<_>, _>>() {
+            Ok(states) => difference(&states),
+            Err(error) => Some(error),
+        };
+        let Some(differs) = differs else { return Ok(()) };
+        if clock.monotonic() >= deadline {
+            return Err(format!("liveness: not converged {CONVERGE_LIMIT:?} after the faults: {differs}"));
+        }
+        clock.sleep(POLL).await;
+    }
+}
+
+fn difference(states: &[StatusResponse]) -> Option<String> {
+    let first = states.first()?;
+    let applied = |state: &StatusResponse| state.watermarks.map_or(0, |marks| marks.applied);
+    for state in states {
+        let pair = format!("nodes {} and {}", first.node, state.node);
+        if state.leader.is_none() || state.leader != first.leader {
+            return Some(format!("{pair} name leaders {:?} and {:?}", first.leader, state.leader));
+        }
+        if applied(state) != applied(first) {
+            return Some(format!("{pair} applied {} and {}", applied(first), applied(state)));
+        }
+        if state.state_digest != first.state_digest {
+            return Some(format!("{pair} have state digests {:016x} and {:016x}", first.state_digest, state.state_digest));
+        }
+        if state.spaces != first.spaces {
+            return Some(format!("{pair} have spaces {:?} and {:?}", first.spaces, state.spaces));
+        }
+    }
+    None
+}
+
+/// Writes fresh rows, and finds each by its own embedding on every node.
+pub async fn serve(cluster: &Cluster, client: &Client, seed: Seed) -> Result<(), String> {
+    let mut rng = seed.stream("fresh");
+    let observer = client.observe(SPACE, ObserveOptions::default()).await;
+    let observer = observer.map_err(|e| format!("liveness: no session after the faults: {e}"))?;
+    let fresh: Vec<(String, Vec<f32>)> = (0..10).map(|row| (format!("fresh {row}"), vector(&mut rng))).collect();
+    for (text, embedding) in &fresh {
+        let pushed = observer.push(observation(text.clone(), embedding)).await;
+        pushed.map_err(|e| format!("liveness: no push after the faults: {e}"))?;
+    }
+    observer.flush().await.map_err(|e| format!("liveness: no acks after the faults: {e}"))?;
+    for endpoint in cluster.endpoints() {
+        for (text, embedding) in &fresh {
+            let mut recall = Recall::new(SPACE, embedding.clone(), 10);
+            recall.level = Level::Linearizable;
+            let answer = client.on(&endpoint).recall(recall).await;
+            let answer = answer.map_err(|e| format!("liveness: no recall from {endpoint}: {e}"))?;
+            if !answer.hits.iter().any(|hit| hit.text == *text) {
+                return Err(format!("visible: {text:?} is not found by its own embedding on {endpoint}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads everything from every node into the history.
+pub async fn scan(cluster: &Cluster, client: &Client, recorder: &Recorder, fresh: u64) -> Result<u64, String> {
+    let mut count = 0;
+    for (node, endpoint) in cluster.nodes().zip(cluster.endpoints()) {
+        let mut list = List::new(SPACE);
+        list.level = Level::Linearizable;
+        let listing = client.on(&endpoint).list_all(list).await.map_err(|e| format!("no list from {endpoint}: {e}"))?;
+        // The fresh rows of `serve` are not of the history.
+        let rows = listing.rows.iter().filter(|row| !text(row).starts_with("fresh "));
+        let rows: Vec<_> = rows
+            .map(|row| {
+                json!({"session": row.session, "sequence": row.sequence, "payload": text(row), "log_index": row.log_index})
+            })
+            .collect();
+        count = rows.len() as u64;
+        if listing.rows.len() as u64 != count + fresh {
+            return Err(format!("visible: {endpoint} holds {} rows beside {count}", listing.rows.len() as u64 - count));
+        }
+        recorder.read_all(node, json!(rows));
+    }
+    Ok(count)
+}
+
+fn text(row: &engram_client::Row) -> &str {
+    row.observation.as_ref().map_or("", |observation| &observation.text)
+}

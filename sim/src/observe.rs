@@ -1,0 +1,99 @@
+//! What the nodes say of themselves, as records: their `tracing` events, with virtual time.
+//!
+//! Production logs the same events. The trace takes each one; the invariants look at each one.
+
+use crate::invariants::{Invariants, Violation};
+use crate::trace::Trace;
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+/// One event of one node.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Virtual time.
+    pub at: Duration,
+    /// The node, if the event names one.
+    pub node: Option<u64>,
+    /// What happened.
+    pub message: String,
+    /// The rest, by name.
+    pub fields: BTreeMap<&'static str, String>,
+}
+
+impl Record {
+    /// A field as a number.
+    pub fn number(&self, field: &str) -> Option<u64> {
+        self.fields.get(field)?.parse().ok()
+    }
+
+    /// A field as text; empty when it is not there.
+    pub fn text(&self, field: &str) -> &str {
+        self.fields.get(field).map_or("", String::as_str)
+    }
+}
+
+/// The layer between the nodes' events, the trace and the invariants.
+#[derive(Clone)]
+pub struct Observer {
+    trace: Trace,
+    invariants: Arc<Mutex<Invariants>>,
+}
+
+impl Observer {
+    /// Writes to `trace`.
+    pub fn new(trace: Trace) -> Self {
+        Self { trace, invariants: Arc::default() }
+    }
+
+    /// The first violation so far.
+    pub fn violation(&self) -> Option<Violation> {
+        self.invariants.lock().unwrap_or_else(PoisonError::into_inner).violation().cloned()
+    }
+
+    /// Tells the invariants that a node starts a new life.
+    pub fn restarted(&self, node: u64) {
+        self.invariants.lock().unwrap_or_else(PoisonError::into_inner).restarted(node);
+    }
+}
+
+struct Fields<'a>(&'a mut Record);
+
+impl Fields<'_> {
+    fn put(&mut self, field: &Field, value: String) {
+        match field.name() {
+            "message" => self.0.message = value,
+            "node" => self.0.node = value.parse().ok(),
+            name => drop(self.0.fields.insert(name, value)),
+        }
+    }
+}
+
+impl Visit for Fields<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.put(field, format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.to_string());
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Observer {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: Context<'_, S>) -> bool {
+        metadata.target().starts_with("engram") && *metadata.level() <= Level::DEBUG
+    }
+
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut record =
+            Record { at: self.trace.now(), node: None, message: String::new(), fields: BTreeMap::new() };
+        event.record(&mut Fields(&mut record));
+        let fields: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        self.trace.event(format_args!("n{} {} {}", record.node.unwrap_or(0), record.message, fields.join(" ")));
+        self.invariants.lock().unwrap_or_else(PoisonError::into_inner).observe(&record);
+    }
+}

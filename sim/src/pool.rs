@@ -1,0 +1,86 @@
+//! The worker pool of one life of a node: the same jobs as in production, on virtual time, in drawn order.
+//!
+//! A lane's jobs keep their order, each begins after a drawn delay, so that a sync takes its time and a crash
+//! finds work undone. A batch's chunks run in an order that the seed draws: the digests then show that the order
+//! does not matter. Everything dies with the node, because the lanes are its tasks.
+
+use engram_index::Workers;
+use engram_node::env::{Job, Lane, Pool, Rt, Seed};
+use openraft::AsyncRuntime;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::RngExt;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Microseconds before a job, per lane: a sync, a file, a batch.
+const DELAY_US: [std::ops::Range<u64>; 3] = [50..3000, 50..3000, 100..10_000];
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    running: bool,
+}
+
+struct Shared {
+    lanes: [Mutex<Queue>; 3],
+    rng: Mutex<StdRng>,
+    shuffle: Arc<Shuffled>,
+}
+
+/// Made anew for each life of a node.
+#[derive(Clone)]
+pub struct SimPool(Arc<Shared>);
+
+impl SimPool {
+    /// Draws from `seed`.
+    pub fn new(seed: Seed) -> Self {
+        let shuffle = Arc::new(Shuffled(Mutex::new(seed.stream("chunks"))));
+        Self(Arc::new(Shared { lanes: Default::default(), rng: Mutex::new(seed.stream("lanes")), shuffle }))
+    }
+
+    async fn drain(self, lane: Lane) {
+        loop {
+            let delay = {
+                let mut rng = self.0.rng.lock().unwrap_or_else(PoisonError::into_inner);
+                Duration::from_micros(rng.random_range(DELAY_US[lane as usize].clone()))
+            };
+            Rt::sleep(delay).await;
+            let job = {
+                let mut queue = self.0.lanes[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
+                let job = queue.jobs.pop_front();
+                queue.running = job.is_some();
+                job
+            };
+            match job {
+                Some(job) => job(),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Pool for SimPool {
+    fn submit(&self, lane: Lane, job: Job) {
+        let mut queue = self.0.lanes[lane as usize].lock().unwrap_or_else(PoisonError::into_inner);
+        queue.jobs.push_back(job);
+        if !std::mem::replace(&mut queue.running, true) {
+            drop(Rt::spawn(self.clone().drain(lane)));
+        }
+    }
+
+    fn workers(&self) -> Arc<dyn Workers> {
+        self.0.shuffle.clone()
+    }
+}
+
+struct Shuffled(Mutex<StdRng>);
+
+impl Workers for Shuffled {
+    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+        let mut order: Vec<usize> = (0..jobs).collect();
+        order.shuffle(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        order.into_iter().for_each(job);
+    }
+}

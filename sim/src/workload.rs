@@ -1,0 +1,164 @@
+//! Seeded clients: observers that write, one reader that recalls; each operation goes into the history.
+
+use engram_client::{AckStage, Client, Event, Level, ObserveOptions, Observer, Recall, observation};
+use engram_jepsen_lite::history::{History, Writer};
+use engram_node::env::{Clock, Seed};
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// The space that everybody uses.
+pub const SPACE: &str = "memories";
+/// Its dimension: small, so that minutes are cheap.
+pub const DIM: usize = 32;
+
+/// The history of all clients.
+#[derive(Clone)]
+pub struct Recorder(Arc<Mutex<Writer>>, fn() -> Duration);
+
+impl Recorder {
+    /// On the world's time.
+    pub fn new(now: fn() -> Duration) -> Self {
+        Self(Arc::new(Mutex::new(Writer::new("simulation"))), now)
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Writer, u64) -> T) -> T {
+        let now = (self.1)().as_nanos() as u64;
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), now)
+    }
+
+    /// Everything so far; operations still open count as unknown.
+    pub fn history(&self) -> History {
+        self.with(|writer, now| {
+            writer.close_all(now);
+            writer.history().clone()
+        })
+    }
+
+    /// What a node holds in the end.
+    pub fn read_all(&self, node: u64, rows: Value) {
+        self.with(|writer, now| {
+            let process = writer.process();
+            writer.invoke(process, "read-all", json!(node), Value::Null, now);
+            writer.ok(process, rows, now);
+        });
+    }
+}
+
+/// A unit vector drawn from a generator.
+pub fn vector(rng: &mut StdRng) -> Vec<f32> {
+    (0..DIM).map(|_| rng.random_range(-1.0f32..1.0)).collect()
+}
+
+/// What one observer did.
+#[derive(Clone, Debug, Default)]
+pub struct Written {
+    /// Rows acked as committed.
+    pub acked: u64,
+    /// Rows with an unknown outcome.
+    pub unknown: u64,
+}
+
+/// Streams rows at a drawn pace until `until`, then waits for the last acks.
+pub async fn observe(
+    client: Client,
+    name: u64,
+    seed: Seed,
+    clock: Arc<dyn Clock>,
+    until: Duration,
+    recorder: Recorder,
+) -> Result<Written, String> {
+    let mut rng = seed.stream("rows");
+    let options = ObserveOptions { stage: AckStage::Committed, ..ObserveOptions::default() };
+    let observer = client.observe(SPACE, options).await.map_err(|e| format!("client {name} cannot open: {e}"))?;
+    let mut rows = Rows { session: observer.session(), open: BTreeMap::new(), recorder, written: Written::default() };
+    let mut count = 0u64;
+    while clock.monotonic() < until {
+        for _ in 0..rng.random_range(1..8u32) {
+            count += 1;
+            let text = format!("client {name} row {count}");
+            rows.invoke(count, &text);
+            let pushed = observer.push(observation(text, &vector(&mut rng))).await;
+            pushed.map_err(|e| format!("client {name} cannot push: {e}"))?;
+        }
+        rows.take(&observer);
+        clock.sleep(Duration::from_millis(rng.random_range(5..60))).await;
+    }
+    observer.flush().await.map_err(|e| format!("client {name} cannot flush: {e}"))?;
+    rows.take(&observer);
+    rows.written.unknown = rows.open.len() as u64;
+    Ok(rows.written)
+}
+
+/// The rows of one observer that have no outcome yet: ticket to (process, payload).
+struct Rows {
+    session: u64,
+    open: BTreeMap<u64, (i64, String)>,
+    recorder: Recorder,
+    written: Written,
+}
+
+impl Rows {
+    fn invoke(&mut self, ticket: u64, text: &str) {
+        let session = self.session;
+        let process = self.recorder.with(|writer, now| {
+            let process = writer.process();
+            // No row of this workload is invalid, so tickets are sequences.
+            let value = json!({"sequence": ticket, "payload": text});
+            writer.invoke(process, "observe", json!(session), value, now);
+            process
+        });
+        self.open.insert(ticket, (process, text.to_string()));
+    }
+
+    fn take(&mut self, observer: &Observer) {
+        while let Some(event) = observer.try_event() {
+            let Event::Acked { tickets, sequences, log_index, repeat, .. } = event else { continue };
+            for (ticket, sequence) in tickets.zip(sequences) {
+                let Some((process, text)) = self.open.remove(&ticket) else { continue };
+                self.written.acked += 1;
+                let mut value = json!({"sequence": sequence, "payload": text});
+                // After a resume the index of a repeat is an upper bound only.
+                if !repeat && log_index > 0 {
+                    value["log_index"] = json!(log_index);
+                }
+                self.recorder.with(|writer, now| writer.ok(process, value, now));
+            }
+        }
+    }
+}
+
+/// Recalls from drawn nodes at drawn levels; an answer outside its own snapshot is an error.
+pub async fn recall(client: Client, seed: Seed, clock: Arc<dyn Clock>, until: Duration) -> Result<u64, String> {
+    let mut rng = seed.stream("recalls");
+    let mut answered = 0;
+    let mut session_index = 0;
+    while clock.monotonic() < until {
+        let level = match rng.random_range(0..3) {
+            0 => Level::Eventual,
+            1 => Level::Session,
+            _ => Level::Linearizable,
+        };
+        let mut recall = Recall::new(SPACE, vector(&mut rng), 10);
+        recall.level = level;
+        recall.deadline = Duration::from_secs(2);
+        if let Ok(answer) = client.recall(recall).await {
+            answered += 1;
+            let applied = answer.snapshot.applied_index;
+            if let Some(hit) = answer.hits.iter().find(|hit| hit.log_index > applied) {
+                return Err(format!("answer_within_snapshot: a hit of log index {} at {applied}", hit.log_index));
+            }
+            if level == Level::Session && applied < session_index {
+                return Err(format!("monotonic_reads: applied {applied} after {session_index}"));
+            }
+            if level == Level::Session {
+                session_index = applied;
+            }
+        }
+        clock.sleep(Duration::from_millis(rng.random_range(20..200))).await;
+    }
+    Ok(answered)
+}

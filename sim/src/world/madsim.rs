@@ -1,0 +1,86 @@
+//! madsim: another network and another scheduler under the same node, tonic and hyper included.
+//!
+//! Its TCP retransmits, so loss shows as delay; delay and loss are set for all links at once. The disk is ours,
+//! so that power loss exists here too.
+
+use super::{Act, CALM_DELAY_MS, Hands};
+use crate::cluster::Cluster;
+use crate::run::{self, Run};
+use engram_node::env::Tcp;
+use ::madsim::{net::NetSim, runtime::Handle, runtime::Runtime, task::NodeId, time::TimeHandle};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The world's name.
+pub const NAME: &str = "madsim";
+
+/// The address of a node's port.
+pub fn address(node: u64, port: u16) -> String {
+    format!("10.0.0.{node}:{port}")
+}
+
+/// Virtual time.
+pub fn now() -> Duration {
+    TimeHandle::try_current().map_or(Duration::ZERO, |time| time.elapsed())
+}
+
+struct Machines {
+    nodes: BTreeMap<u64, NodeId>,
+    cluster: Cluster,
+}
+
+impl Hands for Machines {
+    fn act(&self, act: Act) {
+        let network = NetSim::current();
+        match act {
+            Act::Crash { node, power } => {
+                Handle::current().kill(self.nodes[&node]);
+                self.cluster.crashed(node, power);
+            }
+            Act::Restart { node } => Handle::current().restart(self.nodes[&node]),
+            Act::Passage { from, to, open: false } => network.clog_link(self.nodes[&from], self.nodes[&to]),
+            Act::Passage { from, to, open: true } => network.unclog_link(self.nodes[&from], self.nodes[&to]),
+            Act::Delay { max_ms, .. } => network.update_config(|config| {
+                config.send_latency = Duration::from_millis(1)..Duration::from_millis(max_ms.max(2));
+            }),
+            Act::Loss { per_mille, .. } => network.update_config(|config| {
+                config.packet_loss_rate = f64::from(per_mille) / 1000.0;
+            }),
+        }
+    }
+}
+
+/// Runs to the end of the script, or to the first failure of the world itself.
+pub fn run(run: Run) -> Result<(), String> {
+    let mut config = ::madsim::Config::default();
+    config.net.send_latency = Duration::from_millis(1)..Duration::from_millis(CALM_DELAY_MS);
+    let seed = run.seed;
+    let mut runtime = Runtime::with_seed_and_config(seed, config);
+    runtime.set_time_limit(run.limit);
+    tokio_seed::with_tokio_rng(seed, || runtime.block_on(machines(run)))
+}
+
+async fn machines(run: Run) -> Result<(), String> {
+    let handle = Handle::current();
+    let cluster = Cluster::new(&run, now, Arc::new(Tcp));
+    let mut nodes = BTreeMap::new();
+    for node in 1..=run.nodes {
+        let lives = cluster.clone();
+        let init = move || {
+            let life = lives.life(node);
+            let failures = lives.clone();
+            async move {
+                if let Err(error) = life.await {
+                    failures.failed(node, error);
+                }
+            }
+        };
+        let ip = format!("10.0.0.{node}").parse().expect("an address");
+        let machine = handle.create_node().name(format!("n{node}")).ip(ip).init(init).build();
+        nodes.insert(node, machine.id());
+    }
+    let client = handle.create_node().name("client").ip("10.0.0.100".parse().expect("an address")).build();
+    let hands = Arc::new(Machines { nodes, cluster: cluster.clone() });
+    client.spawn(run::script(run, cluster, hands)).await.map_err(|e| e.to_string())?
+}
