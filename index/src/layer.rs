@@ -36,12 +36,6 @@ impl Link {
     }
 }
 
-/// The slot that a stored link points to; `u32::MAX` for none.
-#[inline(always)]
-pub(crate) fn slot_of(link: &AtomicU32) -> u32 {
-    (link.load(Ordering::Relaxed) & !TREE).wrapping_sub(1)
-}
-
 pub(crate) struct Layer {
     pub(crate) level: usize,
     /// Most links of a slot.
@@ -90,6 +84,13 @@ impl Layer {
         self.links.get(slot)
     }
 
+    /// The slots of the links, as walks read them.
+    #[inline(always)]
+    pub(crate) fn targets(&self, slot: u32) -> impl Iterator<Item = u32> {
+        let stored = self.stored(slot).iter().map(|link| link.load(Ordering::Relaxed) & !TREE);
+        stored.take_while(|&stored| stored != 0).map(|stored| stored - 1)
+    }
+
     pub(crate) fn links(&self, slot: u32) -> impl Iterator<Item = Link> {
         self.stored(slot).iter().map_while(|link| Link::read(link.load(Ordering::Relaxed)))
     }
@@ -129,8 +130,7 @@ mod tests {
         let links = [link(0, true), link(7, false), link((1 << 30) - 2, true)];
         layer.set_links(3, &links);
         assert_eq!(layer.links(3).collect::<Vec<_>>(), links);
-        assert_eq!(slot_of(&layer.stored(3)[0]), 0);
-        assert_eq!(slot_of(&layer.stored(3)[3]), u32::MAX);
+        assert_eq!(layer.targets(3).collect::<Vec<_>>(), [0, 7, (1 << 30) - 2]);
         assert_ne!(layer.hash(3, 1), layer.hash_of(3, 1, links[..2].iter().copied()));
         layer.set_links(3, &links[..1]);
         assert_eq!(layer.links(3).count(), 1);

@@ -12,7 +12,7 @@ use crate::{
     beam::Beam,
     code::{Code, Measure, Traverse},
     codes::Codes,
-    layer::{Layer, slot_of},
+    layer::Layer,
 };
 
 /// Walks that take turns on one thread: enough to hide most of the latency.
@@ -159,7 +159,7 @@ impl View<'_> {
     fn turn(&self, walk: &mut Walk, probe: &Code, answers: &impl Fn(u32) -> bool) -> bool {
         match walk.turn {
             Turn::Expand(slot) => {
-                walk.see(self.slots, self.layer.stored(slot).iter().map(slot_of), self.layer.degree);
+                walk.see(self.slots, self.layer.targets(slot), self.layer.degree);
                 walk.todo.iter().for_each(|&slot| self.prefetch(slot));
                 walk.turn = Turn::Measure;
                 return false;

@@ -12,15 +12,14 @@ pub(crate) fn lost<'h>(told: &Told<'h>, read: &FinalRead<'h>) -> Vec<Violation<'
     let node = &read.operation.invoke.key;
     let mut violations = Vec::new();
     for (name, attempts) in told.attempts.iter().filter(|(name, _)| !read.places.contains_key(name)) {
-        let acked = attempts.iter().filter_map(|attempt| Some((attempt, attempt.log_index?)));
-        let Some((attempt, log_index)) = acked.min_by_key(|(attempt, _)| attempt.operation.complete_at) else {
-            continue;
-        };
+        let acked = attempts.iter().filter(|attempt| attempt.is_acked());
+        let Some(attempt) = acked.min_by_key(|attempt| attempt.operation.complete_at) else { continue };
         if attempt.operation.complete_at < begun {
             let line = told.history.line(attempt.operation.complete_at);
             let (session, sequence) = name;
+            let place = attempt.log_index.map(|index| format!(" at log index {index}")).unwrap_or_default();
             let sentence = format!(
-                "session {session} sequence {sequence} was acknowledged at log index {log_index} (line {line}) and is \
+                "session {session} sequence {sequence} was acknowledged{place} (line {line}) and is \
                  missing from the final read of node {node}"
             );
             let shown = vec![attempt.operation, read.operation];

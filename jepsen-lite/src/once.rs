@@ -2,7 +2,8 @@
 //!
 //! # Operations
 //! - `observe`: key = session id (integer or string), invoke value = `{"sequence": n, "payload": hash-or-text}`, ok
-//!   value = `{"sequence": n, "payload": …, "log_index": i}`; `fail` = refused, `info` = outcome unknown. A resend
+//!   value = `{"sequence": n, "payload": …, "log_index": i}`; `fail` = refused, `info` = outcome unknown. An ok may
+//!   leave out `log_index`: a resumed client knows that a row is in the log, not always where. A resend
 //!   is one more `observe` with the same session and sequence.
 //! - `read-all`: everything that a node holds, of all spaces. Key = the node; ok value =
 //!   `[{"session": s, "sequence": n, "payload": …, "log_index": i}, …]` in log order. The last ok read-all of a key
@@ -61,8 +62,15 @@ pub(crate) type Name = (Session, u64);
 pub(crate) struct Attempt<'h> {
     pub operation: Operation<'h>,
     pub payload: &'h Value,
-    /// Where it was acknowledged to be.
+    /// Where it was acknowledged to be, if the acknowledgement said so.
     pub log_index: Option<u64>,
+}
+
+impl Attempt<'_> {
+    /// Acknowledged.
+    pub fn is_acked(&self) -> bool {
+        self.operation.outcome == Outcome::Ok
+    }
 }
 
 /// One row of a final read.
@@ -192,7 +200,9 @@ fn attempt<'h>(history: &History, operation: &Operation<'h>) -> Result<(Name, At
     if operation.outcome == Outcome::Ok {
         let at_ok = |why| history.error_at(operation.complete_at, why);
         let told = operation.returned();
-        log_index = Some(natural(told, "log_index").map_err(at_ok)?);
+        if told.get("log_index").is_some() {
+            log_index = Some(natural(told, "log_index").map_err(at_ok)?);
+        }
         if sequence(told).map_err(at_ok)? != sequence_asked || payload(told).map_err(at_ok)? != payload_asked {
             return Err(at_ok(format!("acknowledges {told}, but {asked} was sent")));
         }
@@ -266,10 +276,11 @@ fn explained<'h>(told: &Told<'h>, read: &FinalRead<'h>, row: &Row<'h>) -> Option
         let why = format!(", which was refused each time (first on line {line})");
         return violation("nothing_invented", why, vec![sent[0].operation]);
     };
-    for attempt in &possible {
-        let Some(log_index) = attempt.log_index else { continue };
+    for attempt in possible.iter().filter(|attempt| attempt.is_acked()) {
         let line = told.history.line(attempt.operation.complete_at);
-        if log_index != row.log_index {
+        if let Some(log_index) = attempt.log_index
+            && log_index != row.log_index
+        {
             let why = format!(" at log index {}, but it was acknowledged at {log_index} (line {line})", row.log_index);
             return violation("as_acknowledged", why, vec![attempt.operation]);
         }

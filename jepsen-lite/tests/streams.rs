@@ -221,6 +221,14 @@ fn a_later_read_that_lacks_the_end_of_an_earlier_one_disagrees_and_the_reverse_d
 }
 
 #[test]
+fn an_acknowledgement_that_names_no_log_index_is_held_to_all_the_rest() {
+    let acked = ACKED.replace(",\"log_index\":5", "");
+    assert_eq!(property(&scripted(&[SENT, &acked, READ, HELD])), "valid");
+    assert_eq!(property(&scripted(&[SENT, &acked, READ, EMPTY])), "no_acked_loss");
+    assert_eq!(property(&scripted(&[SENT, &acked, READ, &HELD.replace("\"p\"", "\"q\"")])), "as_acknowledged");
+}
+
+#[test]
 fn a_history_without_a_final_read_is_unusable() {
     let verdict = once::check(&scripted(&[SENT, ACKED]));
     assert_eq!(verdict.sentence(), "unusable: nothing to check against: no read-all succeeded");
@@ -232,8 +240,7 @@ fn a_broken_recording_names_its_line() {
         Verdict::Unusable(error) => error.line,
         other => panic!("{other:?}"),
     };
-    let no_index = ACKED.replace(",\"log_index\":5", "");
-    assert_eq!(line(&[SENT, &no_index]), Some(2));
+    assert_eq!(line(&[SENT, &ACKED.replace("\"log_index\":5", "\"log_index\":\"5\"")]), Some(2));
     assert_eq!(line(&[&SENT.replace("\"sequence\":1", "\"sequence\":0")]), Some(1));
     assert_eq!(line(&[SENT, &ACKED.replace("\"p\"", "\"q\"")]), Some(2));
     assert_eq!(line(&[r#""process":0,"type":"invoke","f":"write","key":1,"value":1"#]), Some(1));

@@ -11,9 +11,10 @@ use crate::{
     codes::Codes,
     graph::Graph,
     layer::Layer,
-    walk::Limits,
+    walk::{Done, Limits},
     workers::collect,
 };
+use std::ops::Range;
 
 /// Rows of the batch on each side, in its order, among which candidates are sought: by bits, by fine codes.
 const WINDOW_BITS: usize = 256;
@@ -47,49 +48,33 @@ pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chos
     parts.into_iter().flatten().collect()
 }
 
+/// Three passes over the rows of a chunk, each of which keeps its own memory warm: window, walks, pruning.
 #[inline(always)]
 fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Window) -> Vec<Chosen> {
     let (graph, codes) = (part.graph, &part.graph.codes);
     let measure = codes.encoder.build_measure();
-    let mut chosen: Vec<Option<Chosen>> = chunk.iter().map(|_| None).collect();
-    let mut near: Vec<Near> = Vec::new();
-    let mut best = Vec::new();
-    let mut finish = |i: usize, found: &mut dyn Iterator<Item = Near>, measured: bool| {
-        let code = codes.code(chunk[i].row);
-        let slot = window.slots[from + i];
-        near.clear();
-        near.extend(found);
-        let known = if measured { near.len() } else { 0 };
-        window.nearest(from + i, &code, graph, &mut best);
-        near.extend(best.iter().map(|&slot| (0, slot)));
-        fill_in(codes, layer, measure, &code, &mut near[known..]);
-        near.sort_unstable();
-        let links = prune(codes, layer, measure, &near, graph.options.m);
-        let parents = near.iter().map(|near| near.1).filter(|&other| other < slot).take(PARENTS).collect();
-        chosen[i] = Some(Chosen { slot, links, parents });
-    };
-    let walkable = part.frozen.slots[layer.level] > 0;
-    if walkable {
+    let mut near: Vec<Vec<Near>> = Vec::with_capacity(chunk.len());
+    let mut keys = Vec::new();
+    for i in 0..chunk.len() {
+        near.push(Vec::with_capacity(WINDOW_BEST + graph.options.ef_construction));
+        window.nearest(from + i, graph, &mut keys, &mut near[i]);
+    }
+    if part.frozen.slots[layer.level] > 0 {
         let start = |i: usize| (codes.code(chunk[i].row), graph.entry(part.frozen, layer.level, &chunk[i].path));
         let limits = Limits { ef: graph.options.ef_construction, seen_max: usize::MAX };
         let view = graph.view(part.frozen, layer.level, Traverse::Bits, measure);
-        let measured = view.traverse == Traverse::Fine;
-        part.scratch.with(|walks| {
-            view.run(
-                walks,
-                &limits,
-                chunk.len(),
-                start,
-                |_| true,
-                |done| {
-                    finish(done.job, &mut done.beam.found(), measured);
-                },
-            );
-        });
-    } else {
-        (0..chunk.len()).for_each(|i| finish(i, &mut std::iter::empty(), false));
+        let done = |done: Done| near[done.job].extend(done.beam.found());
+        part.scratch.with(|walks| view.run(walks, &limits, chunk.len(), start, |_| true, done));
     }
-    chosen.into_iter().map(|chosen| chosen.expect("each row was finished")).collect()
+    let finish = |(i, mut near): (usize, Vec<Near>)| {
+        let slot = window.slots[from + i];
+        fill_in(codes, layer, measure, &codes.fine(chunk[i].row), &mut near);
+        near.sort_unstable();
+        let links = prune(codes, layer, measure, &near, graph.options.m);
+        let parents = near.iter().map(|near| near.1).filter(|&other| other < slot).take(PARENTS).collect();
+        Chosen { slot, links, parents }
+    };
+    near.into_iter().enumerate().map(finish).collect()
 }
 
 /// The batch's members of a layer in their order.
@@ -110,30 +95,30 @@ impl Window {
         Self { slots, bits }
     }
 
-    /// The nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window.
+    /// Adds the nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window. Their
+    /// distances are left open.
     #[inline(always)]
-    fn nearest(&self, at: usize, code: &Code, graph: &Graph, best: &mut Vec<u32>) {
-        best.clear();
+    fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<u64>, near: &mut Vec<Near>) {
         let around = |reach: usize| at.saturating_sub(reach)..self.slots.len().min(at + reach + 1);
         if self.bits.is_empty() || self.slots.len() <= WINDOW_FINE {
             let others = around(WINDOW_FINE).filter(|&other| other != at);
-            best.extend(others.map(|other| self.slots[other]));
+            near.extend(others.map(|other| (0, self.slots[other])));
             return;
         }
         let range = around(WINDOW_BITS);
-        let words = code.bits.len();
+        let words = graph.codes.encoder.words();
         let mut apart = [0; 2 * WINDOW_BITS + 1];
         let apart = &mut apart[..range.len()];
-        let kernels = &graph.codes.encoder.kernels;
-        kernels.hamming_run(&self.bits[range.start * words..range.end * words], code.bits, apart);
-        let mut keys: Vec<u64> = Vec::with_capacity(range.len());
+        let bits = |rows: Range<usize>| &self.bits[rows.start * words..rows.end * words];
+        graph.codes.encoder.kernels.hamming_run(bits(range.clone()), bits(at..at + 1), apart);
+        keys.clear();
         let others = apart.iter().zip(range).filter(|(_, other)| *other != at);
         keys.extend(others.map(|(&apart, other)| u64::from(apart) << 32 | u64::from(self.slots[other])));
         if keys.len() > WINDOW_BEST {
             keys.select_nth_unstable(WINDOW_BEST - 1);
             keys.truncate(WINDOW_BEST);
         }
-        best.extend(keys.iter().map(|&key| key as u32));
+        near.extend(keys.iter().map(|&key| (0, key as u32)));
     }
 }
 

@@ -25,7 +25,7 @@ pub(crate) const ROWS_MAX: u32 = (1 << 30) - FIRST;
 const LINE: usize = 64;
 const HUGE: usize = 2 << 20;
 /// Bytes from which a block is worth huge pages.
-const HUGE_FROM: usize = 4 << 20;
+const HUGE_FROM: usize = 1 << 20;
 
 /// The block that holds a row, the row's place in it.
 #[inline(always)]
@@ -60,9 +60,9 @@ impl Blocks {
 
     fn layout(&self, block: usize) -> Layout {
         let bytes = ((FIRST as usize) << block) * self.row.max(1);
-        // Large blocks begin on a huge page, so that all of them can be huge.
+        // Large blocks are whole huge pages.
         let align = if bytes >= HUGE_FROM { HUGE } else { LINE };
-        Layout::from_size_align(bytes, align).expect("a block is smaller than the address space")
+        Layout::from_size_align(bytes.next_multiple_of(align), align).expect("a block fits in the address space")
     }
 
     /// The place of a row; null if its block was not yet made.
@@ -116,7 +116,7 @@ fn ask_for_huge_pages(at: *mut u8, layout: Layout) {
         }
         const MADV_HUGEPAGE: std::ffi::c_int = 14;
         // SAFETY: whole pages of an allocation that we own; the advice does not change their content.
-        unsafe { madvise(at.cast(), layout.size() / HUGE * HUGE, MADV_HUGEPAGE) };
+        unsafe { madvise(at.cast(), layout.size(), MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
     let _ = (at, layout);

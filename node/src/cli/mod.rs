@@ -1,1 +1,119 @@
-//! (being written)
+//! The `engram` command: serve a node, speak to a cluster, show the whole corridor.
+//!
+//! Place in the corridor: around it. `serve` wires the real world to [`crate::run`]; everything else is a client.
+//! Data goes to stdout (`--json` for programs), words to stderr, and [`exit`] says what the exit codes mean.
+
+mod cluster;
+mod demo;
+pub mod exit;
+mod feed;
+mod input;
+mod npy;
+mod observe;
+mod out;
+mod recall;
+mod serve;
+mod settings;
+mod space;
+
+use clap::{Args, Parser, Subcommand};
+use engram_client::{Client, Timing};
+use exit::Failure;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// A replicated service that remembers: texts with embeddings, in exactly once, found by nearness from any node.
+#[derive(Debug, Parser)]
+#[command(name = "engram", version, after_help = exit::HELP, after_long_help = exit::HELP, subcommand_required = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Start three nodes on this machine, kill the leader under load, and check what was promised.
+    Demo(demo::DemoArgs),
+    /// Run a node until SIGTERM or SIGINT.
+    Serve(serve::ServeArgs),
+    /// Stream observations from a file into a space, exactly once.
+    Observe(observe::ObserveArgs),
+    /// Find the nearest observations to a cue.
+    Recall(recall::RecallArgs),
+    /// Make, list and drop spaces.
+    #[command(subcommand)]
+    Space(space::SpaceCommand),
+    /// Make a cluster, look at it, add and remove nodes.
+    #[command(subcommand)]
+    Cluster(cluster::ClusterCommand),
+}
+
+/// How to reach a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct Target {
+    /// Client addresses of some members, host:port, separated by commas.
+    #[arg(long, env = "ENGRAM_ENDPOINTS", value_delimiter = ',', default_value = "127.0.0.1:7600")]
+    endpoints: Vec<String>,
+    /// Seconds to wait for an answer, attempts included.
+    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    timeout: u64,
+}
+
+impl Target {
+    /// A client; call it inside a runtime.
+    fn client(&self) -> Result<Client, Failure> {
+        let timing = Timing { deadline: Duration::from_secs(self.timeout), ..Timing::default() };
+        Ok(Client::connect(self.endpoints.iter().cloned()).map_err(Failure::from)?.with_timing(timing))
+    }
+
+    fn deadline(&self) -> Duration {
+        Duration::from_secs(self.timeout)
+    }
+}
+
+/// Reads the arguments, does what they say, and explains what went wrong.
+pub fn main() -> ExitCode {
+    // clap prints its own errors and exits with 2, which is our code for usage too.
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Demo(args) => client(demo::run(args)),
+        Command::Serve(args) => serve::run(args),
+        Command::Observe(args) => client(observe::run(args)),
+        Command::Recall(args) => client(recall::run(args)),
+        Command::Space(command) => client(space::run(command)),
+        Command::Cluster(command) => client(cluster::run(command)),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            out::note(format_args!("engram: {failure}"));
+            failure.code.into()
+        }
+    }
+}
+
+/// Runs a client's work; Ctrl-C drops it, and with it whatever it started.
+fn client(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| Failure::failed(format!("no runtime: {e}")))?;
+    runtime.block_on(async {
+        let interrupted = serve::signalled()?;
+        tokio::select! {
+            biased; // an interrupt must not wait for work that is always ready
+            signal = interrupted => Err(Failure::failed(format!("interrupted by {signal}"))),
+            done = work => done,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_consistent_and_the_help_names_the_exit_codes() {
+        Cli::command().debug_assert();
+        assert!(Cli::command().render_help().to_string().contains("Exit codes:"));
+    }
+}

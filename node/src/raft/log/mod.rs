@@ -32,7 +32,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{future::Future, io, path::PathBuf};
 use tokio::sync::{Notify, oneshot, watch};
-use writer::{MARK_EVERY, Writer};
+use writer::{MARK_EVERY, Writer, Written};
 
 /// Where and how.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl Log {
 
     /// What was written since it was opened.
     pub fn counters(&self) -> Counters {
-        self.0.writer().counters
+        self.0.state().counters
     }
 
     /// Makes everything durable and lets the mark say so. Cancel safe. The log may be used on.
@@ -179,7 +179,7 @@ impl Log {
 
 fn publish(state: &mut State, writer: &Writer) {
     let outcome = writer.outcome();
-    (state.flushed, state.vote) = (outcome.last, outcome.vote);
+    (state.vote, state.counters) = (outcome.vote, outcome.counters);
     (state.full, state.unmarked) = (outcome.full, outcome.unmarked);
     state.files.retain(|number, _| *number >= outcome.oldest);
 }
@@ -204,8 +204,9 @@ impl Shared {
         let mut state = self.state();
         state.sound()?;
         let Some(op) = make(&mut state)? else { return Ok(()) };
-        let wake = op.urgent() && !std::mem::replace(&mut state.busy, op.urgent() || state.busy);
         let lazy = !op.urgent();
+        let wake = !lazy && !state.busy;
+        state.busy |= wake;
         state.queue.push_back(op);
         drop(state);
         if wake {
@@ -224,19 +225,18 @@ impl Shared {
         loop {
             let mut ops = {
                 let mut state = self.state();
-                if state.poisoned.is_some() || !(state.queue.iter().any(Op::urgent) || all) {
+                if state.poisoned.is_some() || !(all || state.queue.iter().any(Op::urgent)) {
                     state.busy = false;
                     break;
                 }
                 std::mem::take(&mut state.queue)
             };
-            let (tidy, stuck) = match self.groups(&mut writer, &mut ops) {
-                Ok(stuck) => (if all { writer.tidy(None) } else { Ok(()) }, stuck),
-                Err(e) => (Err(e), false),
+            let written = self.groups(&mut writer, &mut ops);
+            let stuck = match written.and_then(|stuck| if all { writer.tidy(None).map(|()| stuck) } else { Ok(stuck) })
+            {
+                Ok(stuck) => stuck,
+                Err(e) => return self.poison(&e, ops),
             };
-            if let Err(e) = tidy {
-                return self.poison(&e, ops);
-            }
             let mut state = self.state();
             while let Some(op) = ops.pop_back() {
                 state.queue.push_front(op);
@@ -248,34 +248,42 @@ impl Shared {
             }
             all = false;
         }
+        drop(writer);
         if self.is_untidy() {
             self.untidy.notify_one();
         }
     }
 
-    /// Writes `ops`; true when the disk was too full for what is left of them.
+    /// Writes `ops`; true when the disk was too full for what is left of them. After an error those that are left
+    /// wait in vain.
     fn groups(&self, writer: &mut Writer, ops: &mut VecDeque<Op>) -> io::Result<bool> {
         while !ops.is_empty() {
-            let Some(mut written) = writer.group(ops)? else { return Ok(true) };
-            {
-                let mut state = self.state();
-                let (number, file) = writer.active();
-                state.files.entry(number).or_insert(file);
-                for (id, at, len) in &written.placed {
-                    state.placed(*id, *at, *len);
-                }
-                state.evict(self.options.cache_bytes);
-                publish(&mut state, writer);
-            }
+            let Some(written) = writer.group(ops)? else { return Ok(true) };
+            self.placed(writer, &written);
+            let Written { ops: done, tidying, .. } = written;
             // A flush waits for the mark as well.
-            let (flushes, others) = written.take_ops();
+            let (flushes, others): (Vec<Op>, Vec<Op>) = done.into_iter().partition(|op| matches!(op, Op::Flush(_)));
             others.into_iter().for_each(|op| op.complete(Ok(())));
-            let tidied = writer.tidy(Some(&written));
-            let result = || tidied.as_ref().map(|_| ()).map_err(|e| io::Error::other(e.to_string()));
-            flushes.into_iter().for_each(|op| op.complete(result()));
-            tidied?;
+            let tidied = writer.tidy(Some(tidying));
+            if tidied.is_err() {
+                flushes.into_iter().rev().for_each(|op| ops.push_front(op));
+                tidied?;
+            } else {
+                flushes.into_iter().for_each(|op| op.complete(Ok(())));
+            }
         }
         Ok(false)
+    }
+
+    fn placed(&self, writer: &Writer, written: &Written) {
+        let mut state = self.state();
+        let (number, file) = writer.active();
+        state.files.entry(number).or_insert(file);
+        for (id, at, len) in &written.placed {
+            state.placed(*id, *at, *len);
+        }
+        state.evict(self.options.cache_bytes);
+        publish(&mut state, writer);
     }
 
     /// Nothing is written any more: whoever waits or comes is told the cause.

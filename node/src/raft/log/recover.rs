@@ -163,13 +163,7 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    fn groups<'b>(
-        &mut self,
-        slot: usize,
-        bytes: &'b [u8],
-        generation: u64,
-        first: Group<'b>,
-    ) -> Result<(), OpenError> {
+    fn groups<'b>(&mut self, slot: usize, bytes: &'b [u8], generation: u64, first: Group<'b>) -> Result<(), OpenError> {
         let number = self.all[slot].number;
         let (mut offset, mut group) = (BLOCK, first);
         let flaw = loop {
@@ -256,13 +250,7 @@ pub fn recover(disk: &dyn Disk, options: &Options, mark: &Mark) -> Result<Recove
 
 /// Cuts what follows the end. Later segments go first: were power lost between the two, nothing would be
 /// taken for continuing.
-fn cut(
-    disk: &dyn Disk,
-    options: &Options,
-    all: &[Found],
-    end: &End,
-    report: &mut Recovery,
-) -> Result<(), OpenError> {
+fn cut(disk: &dyn Disk, options: &Options, all: &[Found], end: &End, report: &mut Recovery) -> Result<(), OpenError> {
     let whole = if end.at.is_some() { end.slot + 1 } else { 0 };
     for (slot, later) in all.iter().enumerate().skip(whole).rev() {
         let bytes = later.bytes()?;

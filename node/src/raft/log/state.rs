@@ -7,6 +7,7 @@
 use super::format::Position;
 use super::index::{Index, Place};
 use super::record::View;
+use super::writer::Counters;
 use crate::env::File;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 use openraft::EntryPayload;
@@ -110,7 +111,7 @@ pub struct State {
     /// Where the live entries are.
     pub index: Index,
     recent: Recent,
-    /// The last durable log id.
+    /// The last durable log id, or what a snapshot covers.
     pub flushed: Option<LogId>,
     /// The last durable vote.
     pub vote: Option<Vote>,
@@ -126,6 +127,8 @@ pub struct State {
     pub poisoned: Option<Arc<str>>,
     /// Open segments.
     pub files: BTreeMap<u64, Arc<dyn File>>,
+    /// For metrics.
+    pub counters: Counters,
 }
 
 impl State {
@@ -143,6 +146,7 @@ impl State {
             unmarked: false,
             poisoned: None,
             files,
+            counters: Counters::default(),
         }
     }
 
@@ -185,6 +189,9 @@ impl State {
             self.recent.pop_last();
         }
         self.now.last = last;
+        if self.flushed.is_some_and(|flushed| flushed.index >= from) {
+            self.flushed = last;
+        }
         true
     }
 
@@ -201,6 +208,9 @@ impl State {
         if self.now.last.is_none_or(|last| last.index <= upto.index) {
             self.now.last = Some(upto);
         }
+        if self.flushed.is_none_or(|flushed| flushed.index < upto.index) {
+            self.flushed = Some(upto);
+        }
         true
     }
 
@@ -214,14 +224,13 @@ impl State {
         let term = id.committed_leader_id().term;
         if let Some(place) = self.index.get_mut(id.index).filter(|place| place.term == term) {
             *place = Place { term, at: Some(at), len };
+            self.flushed = Some(id);
         }
     }
 
     /// Forgets the oldest durable entries beyond `limit` bytes.
     pub fn evict(&mut self, limit: usize) {
-        while self.recent.bytes > limit
-            && self.index.get(self.recent.start).is_some_and(|place| place.at.is_some())
-        {
+        while self.recent.bytes > limit && self.index.get(self.recent.start).is_some_and(|place| place.at.is_some()) {
             self.recent.pop_first();
         }
     }

@@ -1,12 +1,12 @@
 //! openraft's storage traits over [`Log`].
 
+use super::Log;
 use super::read::entries;
 use super::state::Op;
-use super::Log;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
 use futures_util::{Stream, stream};
-use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use openraft::OptionalSend;
+use openraft::storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage};
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, Range, RangeBounds};

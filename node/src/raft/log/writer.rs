@@ -58,8 +58,7 @@ pub struct Writer {
     mark: Mark,
     /// The group's memory, used again.
     buffer: Vec<u8>,
-    /// For metrics.
-    pub counters: Counters,
+    counters: Counters,
 }
 
 /// What one group did.
@@ -69,6 +68,13 @@ pub struct Written {
     pub ops: Vec<Op>,
     /// Where entries went.
     pub placed: Vec<(LogId, Position, u32)>,
+    /// To be done once they are told.
+    pub tidying: Tidying,
+}
+
+/// What a group leaves to do.
+#[derive(Clone, Copy, Default)]
+pub struct Tidying {
     purged: bool,
     flush: bool,
 }
@@ -114,8 +120,8 @@ impl Writer {
             counters: Counters::default(),
         };
         if !begun {
-            let batch = writer.batch();
-            writer.write(batch)?;
+            let mut batch = writer.batch();
+            writer.write(&mut batch)?;
         }
         writer.set_mark()?;
         writer.remove_purged()?;
@@ -145,7 +151,8 @@ impl Writer {
         Batch { group, base, written: Written::default() }
     }
 
-    /// Writes one group from the front of `ops`. `None`: nothing could be written, the disk is full.
+    /// Writes one group from the front of `ops`. `None`: nothing could be written, the disk is full. After an error
+    /// all that were not written are in `ops` again.
     pub fn group(&mut self, ops: &mut VecDeque<Op>) -> io::Result<Option<Written>> {
         let mut batch = self.batch();
         while let Some(op) = ops.pop_front() {
@@ -167,7 +174,11 @@ impl Writer {
                 break;
             }
         }
-        self.write(batch).map(Some)
+        if let Err(e) = self.write(&mut batch) {
+            batch.written.ops.into_iter().rev().for_each(|op| ops.push_front(op));
+            return Err(e);
+        }
+        Ok(Some(batch.written))
     }
 
     /// Adds one operation; when the segment has no room for it, answers how much a new one must have.
@@ -185,10 +196,10 @@ impl Writer {
             Op::Truncate(last) => Record::Truncate(*last).put(&mut batch.group),
             Op::Purge(upto) => {
                 Record::Purge(*upto).put(&mut batch.group);
-                batch.written.purged = true;
+                batch.written.tidying.purged = true;
             }
             Op::Committed(id) => Record::Committed(*id).put(&mut batch.group),
-            Op::Flush(_) => batch.written.flush = true,
+            Op::Flush(_) => batch.written.tidying.flush = true,
         }
         let kept = match self.full && batch.base > 0 && !op.essential() {
             true => KEPT_BYTES.min(self.active.room / 8),
@@ -204,11 +215,12 @@ impl Writer {
     }
 
     /// One write and one sync.
-    fn write(&mut self, batch: Batch) -> io::Result<Written> {
-        let Batch { group, base, written } = batch;
+    fn write(&mut self, batch: &mut Batch) -> io::Result<()> {
+        let group = std::mem::replace(&mut batch.group, GroupBuilder::new(Vec::new(), self.sum));
+        let (base, written) = (batch.base, &batch.written);
         if group.is_empty() {
             self.buffer = group.bytes;
-            return Ok(written);
+            return Ok(());
         }
         let bytes = group.seal(self.active.generation, base.max(BLOCK), self.durable);
         self.active.file.write_at(base, &bytes)?;
@@ -226,7 +238,7 @@ impl Writer {
             let known = self.highest.entry(self.active.number).or_default();
             *known = highest.max(*known);
         }
-        Ok(written)
+        Ok(())
     }
 
     fn apply(&mut self, op: &Op) -> Result<(), &'static str> {
@@ -243,13 +255,13 @@ impl Writer {
     }
 
     /// After a group, or now and then: old segments go, the next one is made, the mark follows.
-    pub fn tidy(&mut self, written: Option<&Written>) -> io::Result<()> {
-        if written.is_some_and(|written| written.purged) {
+    pub fn tidy(&mut self, after: Option<Tidying>) -> io::Result<()> {
+        if after.is_some_and(|tidying| tidying.purged) {
             self.remove_purged()?;
         }
         self.ensure_spare()?;
         let due = self.clock.monotonic().saturating_sub(self.mark.written) >= MARK_EVERY;
-        if due || written.is_none_or(|written| written.flush) {
+        if due || after.is_none_or(|tidying| tidying.flush) {
             self.set_mark()?;
         }
         Ok(())
@@ -312,11 +324,10 @@ impl Writer {
         Ok(true)
     }
 
-    /// The last durable record's log id and vote; the oldest segment; whether the disk is full.
+    /// After a group or an opening.
     pub fn outcome(&self) -> Outcome {
-        let View { vote, last, .. } = self.view;
         let (oldest, full, unmarked) = (self.oldest, self.full, self.mark.at < self.durable);
-        Outcome { vote, last, oldest, full, unmarked }
+        Outcome { vote: self.view.vote, oldest, full, unmarked, counters: self.counters }
     }
 }
 
@@ -324,14 +335,14 @@ impl Writer {
 pub struct Outcome {
     /// Durable.
     pub vote: Option<crate::raft::types::Vote>,
-    /// Durable.
-    pub last: Option<LogId>,
     /// Older segments are gone.
     pub oldest: u64,
     /// The next segment can't be had.
     pub full: bool,
     /// The mark is behind.
     pub unmarked: bool,
+    /// For metrics.
+    pub counters: Counters,
 }
 
 /// Lets a purge pass the appends that wait for the room it makes. Only of older entries, so order does not matter.

@@ -1,0 +1,134 @@
+//! A node's configuration: defaults, file, environment, flags; the later wins.
+//!
+//! Invariant: an unknown key or a bad value stops the start, and the error names where it stands and its key.
+#![expect(clippy::disallowed_methods, reason = "the command reads its configuration before there is an Env")]
+
+use super::exit::Failure;
+use super::serve::ServeArgs;
+use crate::Config;
+use figment::Figment;
+use figment::error::Kind;
+use figment::providers::{Env, Format, Serialized, Toml};
+use std::path::Path;
+
+const PREFIX: &str = "ENGRAM_";
+/// Variables with this prefix that are no configuration of a node.
+const OTHER: [&str; 2] = ["log", "endpoints"];
+
+/// Reads and checks everything.
+pub fn load(args: &ServeArgs) -> Result<Config, Failure> {
+    let mut figment = Figment::new();
+    if let Some(path) = &args.config {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Failure::input(format!("configuration {}: {e}; name a readable file", path.display())))?;
+        figment = figment.merge(Toml::string(&text));
+    }
+    let env = Env::prefixed(PREFIX).filter(|key| !OTHER.contains(&key.as_str().to_ascii_lowercase().as_str()));
+    figment = figment.merge(env.split("__"));
+    let config = flags(figment, args).extract::<Config>();
+    let config = config.map_err(|e| Failure::input(explain(&e, args.config.as_deref())))?;
+    config.validate().map_err(|e| Failure::input(format!("configuration: {e}")))?;
+    Ok(config)
+}
+
+fn flags(mut figment: Figment, args: &ServeArgs) -> Figment {
+    let mut set = |key: &str, value: Option<figment::value::Value>| {
+        if let Some(value) = value {
+            figment = std::mem::take(&mut figment).merge(Serialized::default(key, value));
+        }
+    };
+    set("node_id", args.node_id.map(Into::into));
+    set("cluster", args.cluster.clone().map(Into::into));
+    set("data_dir", args.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned().into()));
+    set("listen", args.listen.clone().map(Into::into));
+    set("peer_listen", args.peer_listen.clone().map(Into::into));
+    set("index_workers", args.index_workers.map(Into::into));
+    figment
+}
+
+/// Every fault that figment found, each with its place and key.
+fn explain(error: &figment::Error, file: Option<&Path>) -> String {
+    let one = |error: figment::Error| {
+        let name = error.metadata.as_ref().map(|metadata| metadata.name.to_string()).unwrap_or_default();
+        let from_env = name.contains("environment");
+        let place = match (from_env, file) {
+            (true, _) => "environment".to_string(),
+            (false, Some(file)) => file.display().to_string(),
+            (false, None) => "flags and defaults".to_string(),
+        };
+        let key = |last: Option<&str>| {
+            let parts: Vec<&str> = error.path.iter().map(String::as_str).chain(last).collect();
+            match from_env {
+                true => format!("{PREFIX}{}", parts.join("__").to_ascii_uppercase()),
+                false => parts.join("."),
+            }
+        };
+        match &error.kind {
+            Kind::UnknownField(field, known) => {
+                let known = known.join(", ");
+                format!("{place}: unknown key {}; known here: {known}", key(Some(field)))
+            }
+            Kind::MissingField(field) => {
+                format!("{place}: {} is missing; set it in the file, as a variable or as a flag", key(Some(field)))
+            }
+            kind if error.path.is_empty() => format!("{place}: {kind}"),
+            kind => format!("{place}: {}: {kind}", key(None)),
+        }
+    };
+    let all: Vec<String> = error.clone().into_iter().map(one).collect();
+    format!("configuration {}", all.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    fn file(text: &str) -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().expect("temporary");
+        let path = dir.path().join("engram.toml");
+        std::fs::write(&path, text).expect("written");
+        (dir, path)
+    }
+
+    fn says(text: &str, words: &[&str]) {
+        let (_dir, path) = file(text);
+        let failure = load(&ServeArgs { config: Some(path), ..ServeArgs::default() }).expect_err("refused");
+        for word in words {
+            assert!(failure.message.contains(word), "{word:?} not in {failure}");
+        }
+    }
+
+    #[test]
+    fn flags_win_over_the_file() {
+        let (_dir, path) = file("node_id = 1\ndata_dir = \"a\"\n[raft]\nheartbeat_ms = 100\n");
+        let args = ServeArgs { config: Some(path), node_id: Some(7), ..ServeArgs::default() };
+        let config = load(&args).expect("valid");
+        assert_eq!((config.node_id, config.raft.heartbeat_ms), (7, 100));
+        assert_eq!(config.data_dir, PathBuf::from("a"));
+    }
+
+    #[test]
+    fn faults_name_file_and_key() {
+        says("node_id = 1\ndata_dir = \"a\"\nlissten = \"x\"\n", &["engram.toml", "unknown key lissten", "peer_listen"]);
+        says("node_id = 1\ndata_dir = \"a\"\n[raft]\nbeat = 1\n", &["engram.toml", "raft.beat"]);
+        says("node_id = \"one\"\ndata_dir = \"a\"\n", &["engram.toml", "node_id"]);
+        says("data_dir = \"a\"\n", &["node_id is missing"]);
+        says("node_id = = 1\n", &["engram.toml"]);
+        says("node_id = 0\ndata_dir = \"a\"\n", &["node_id is 0"]);
+    }
+
+    #[test]
+    fn the_example_in_ops_says_the_defaults() {
+        let (_dir, path) = file(include_str!("../../../ops/engram.toml"));
+        let config = load(&ServeArgs { config: Some(path), ..ServeArgs::default() }).expect("valid");
+        assert_eq!(config, Config::new(1, "/var/lib/engram"));
+    }
+
+    #[test]
+    fn an_unreadable_file_is_named() {
+        let args = ServeArgs { config: Some("/nowhere/engram.toml".into()), ..ServeArgs::default() };
+        let failure = load(&args).expect_err("refused");
+        assert!(failure.message.contains("/nowhere/engram.toml"), "{failure}");
+    }
+}
