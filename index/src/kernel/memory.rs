@@ -8,7 +8,6 @@
 //! Leaves out: removal; a space gives memory back by a new generation, in another table.
 
 use std::{
-    alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error},
     marker::PhantomData,
     sync::{
         Mutex,
@@ -48,78 +47,65 @@ pub(crate) use sealed::Number;
 struct Blocks {
     /// Bytes of a row.
     row: usize,
-    /// Null until made. Invariant: set once, under the lock.
+    /// Null until made. Invariant: set once, under the lock, to a place inside a buffer of `made`.
     at: [AtomicPtr<u8>; BLOCKS],
-    maker: Mutex<()>,
+    /// The memory itself, only ever touched through `at`.
+    made: Mutex<Vec<Vec<u8>>>,
 }
 
 impl Blocks {
     fn new(row: usize) -> Self {
-        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), maker: Mutex::new(()) }
+        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), made: Mutex::default() }
     }
 
-    fn layout(&self, block: usize) -> Layout {
-        let bytes = ((FIRST as usize) << block) * self.row.max(1);
-        // Large blocks are whole huge pages.
-        let align = if bytes >= HUGE_FROM { HUGE } else { LINE };
-        Layout::from_size_align(bytes.next_multiple_of(align), align).expect("a block fits in the address space")
-    }
-
-    /// The place of a row; null if its block was not yet made.
+    /// The place of a row; nonsense, but no fault, if its block was not yet made.
     #[inline(always)]
     fn row(&self, row: u32) -> *mut u8 {
         let (block, at) = locate(row);
         self.at[block].load(Ordering::Acquire).wrapping_add(at * self.row)
     }
 
-    #[cold]
-    fn make(&self, block: usize) {
-        let _guard = self.maker.lock().expect("making a block does not panic");
-        if self.at[block].load(Ordering::Relaxed).is_null() {
-            let layout = self.layout(block);
-            // SAFETY: the layout is not empty.
-            let at = unsafe { alloc_zeroed(layout) };
-            if at.is_null() {
-                handle_alloc_error(layout);
-            }
-            ask_for_huge_pages(at, layout);
-            self.at[block].store(at, Ordering::Release);
-        }
-    }
-
     /// Whether the row's block was made.
     #[inline(always)]
-    fn made(&self, row: u32) -> bool {
+    fn has(&self, row: u32) -> bool {
         !self.at[locate(row).0].load(Ordering::Acquire).is_null()
     }
-}
 
-impl Drop for Blocks {
-    fn drop(&mut self) {
-        for block in 0..BLOCKS {
-            let at = *self.at[block].get_mut();
-            if !at.is_null() {
-                // SAFETY: made with this layout; `drop` has the blocks alone.
-                unsafe { dealloc(at, self.layout(block)) }
+    #[cold]
+    fn make(&self, row: u32) {
+        let block = locate(row).0;
+        let mut made = self.made.lock().expect("making a block does not panic");
+        if self.at[block].load(Ordering::Relaxed).is_null() {
+            let bytes = ((FIRST as usize) << block) * self.row;
+            // Large blocks are whole huge pages. The room to align is never touched, and so costs nothing; nor does a
+            // page of zeros before its first row. (`alloc_zeroed` with an alignment would write them all.)
+            let align = if bytes >= HUGE_FROM { HUGE } else { LINE };
+            let mut buffer = vec![0u8; bytes.next_multiple_of(align) + align];
+            let at = buffer.as_mut_ptr();
+            let at = at.wrapping_add(at.align_offset(align));
+            if align == HUGE {
+                ask_for_huge_pages(at, bytes.next_multiple_of(HUGE));
             }
+            made.push(buffer);
+            self.at[block].store(at, Ordering::Release);
         }
     }
 }
 
 /// A walk touches rows all over the tables: with pages of 4 KiB many of them miss the TLB too. A hint, before the first
 /// touch; where it is refused nothing changes but speed.
-fn ask_for_huge_pages(at: *mut u8, layout: Layout) {
+fn ask_for_huge_pages(at: *mut u8, bytes: usize) {
     #[cfg(target_os = "linux")]
-    if layout.align() == HUGE {
+    {
         unsafe extern "C" {
             fn madvise(at: *mut std::ffi::c_void, bytes: usize, advice: std::ffi::c_int) -> std::ffi::c_int;
         }
         const MADV_HUGEPAGE: std::ffi::c_int = 14;
-        // SAFETY: whole pages of an allocation that we own; the advice does not change their content.
-        unsafe { madvise(at.cast(), layout.size(), MADV_HUGEPAGE) };
+        // SAFETY: whole pages of a buffer that we own; the advice does not change their content.
+        unsafe { madvise(at.cast(), bytes, MADV_HUGEPAGE) };
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (at, layout);
+    let _ = (at, bytes);
 }
 
 /// Rows of `width` numbers each, appended one by one, read by any number of threads meanwhile.
@@ -154,8 +140,8 @@ impl<T: Number> Rows<T> {
         let _guard = self.appender.lock().expect("a push does not panic once its asserts hold");
         let len = self.len.load(Ordering::Relaxed);
         assert!(len < ROWS_MAX, "a table holds {ROWS_MAX} rows");
-        if !self.blocks.made(len) {
-            self.blocks.make(locate(len).0);
+        if !self.blocks.has(len) {
+            self.blocks.make(len);
         }
         // SAFETY: the block has room for the row; nobody reads a row at or above `len`, and the lock keeps other
         // pushes away. Blocks are zeroed and aligned for any number.
@@ -208,8 +194,8 @@ impl Lists {
     #[inline(always)]
     pub(crate) fn get(&self, list: u32) -> &[AtomicU32] {
         let mut at = self.blocks.row(list);
-        if !self.blocks.made(list) {
-            self.blocks.make(locate(list).0);
+        if !self.blocks.has(list) {
+            self.blocks.make(list);
             at = self.blocks.row(list);
         }
         // SAFETY: the list lies inside its block, aligned to 4; it is only ever touched as atomics.
