@@ -172,18 +172,36 @@ impl Encoder {
     }
 
     fn weight(&self, fine: &[u8], norm: f64) -> Result<Weight, VectorError> {
-        let square = self.dot(fine, fine);
+        let (square, shift) = self.square(fine);
         if self.metric == Metric::Cosine {
-            return Ok(Weight { square: square as u32, shift: 0, gain: 0 });
+            return Ok(Weight { square, shift, gain: 0 });
         }
-        let shift =
-            if self.wide { 0 } else { 64 * fine.iter().map(|&v| i32::from(v)).sum::<i32>() - 2048 * fine.len() as i32 };
-        let square = (square - 2 * shift).max(0) as u32;
         let gain = if square == 0 { 0.0 } else { (norm / f64::from(square).sqrt() * GAIN_ONE).round() };
         if gain >= GAIN_MAX {
             return Err(VectorError::TooLong);
         }
         Ok(Weight { square, shift, gain: gain as u64 })
+    }
+
+    /// Whether a code that comes from a file could come from `encode`, as far as distances rely on it.
+    pub(crate) fn admits(&self, code: &Code) -> bool {
+        let steps = match self.wide {
+            true => code.fine.as_chunks::<2>().0.iter().all(|&v| (-4096..4096).contains(&i16::from_le_bytes(v))),
+            false => code.fine.iter().all(|&v| v < 128),
+        };
+        let gain = code.weight.gain < GAIN_MAX as u64 && (self.metric != Metric::Cosine || code.weight.gain == 0);
+        steps && gain && (code.weight.square, code.weight.shift) == self.square(code.fine)
+    }
+
+    /// Square and shift of a weight.
+    fn square(&self, fine: &[u8]) -> (u32, i32) {
+        let square = self.dot(fine, fine);
+        if self.metric == Metric::Cosine {
+            return (square as u32, 0);
+        }
+        let shift =
+            if self.wide { 0 } else { 64 * fine.iter().map(|&v| i32::from(v)).sum::<i32>() - 2048 * fine.len() as i32 };
+        ((square - 2 * shift).max(0) as u32, shift)
     }
 
     #[inline(always)]

@@ -44,10 +44,33 @@ impl Codes {
         }
         self.bits.push(code.bits);
         self.fine.push(code.fine);
-        let Weight { square, shift, gain } = code.weight;
+        self.push_weight(&code.weight);
+        Ok(row)
+    }
+
+    /// Appends a part of a row from a file that holds them apart: bits.
+    pub(crate) fn restore_bits(&self, bits: &[u64]) {
+        self.bits.push(bits);
+    }
+
+    /// Fine code.
+    pub(crate) fn restore_fine(&self, fine: &[u8]) {
+        self.fine.push(fine);
+    }
+
+    /// Weight, which completes the row; false, and nothing appended, where it does not fit the fine code.
+    pub(crate) fn restore_weight(&self, weight: Weight) -> bool {
+        let good = self.encoder.admits(&Code { bits: &[], fine: self.fine.get(self.rows()), weight });
+        if good {
+            self.push_weight(&weight);
+        }
+        good
+    }
+
+    fn push_weight(&self, weight: &Weight) {
+        let Weight { square, shift, gain } = *weight;
         let weight = [square, shift as u32, gain as u32, (gain >> 32) as u32];
         self.weights.push(&weight[..self.weights.width()]);
-        Ok(row)
     }
 
     /// Complete rows.

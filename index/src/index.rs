@@ -8,6 +8,7 @@ use crate::{
     build::{BATCH_MAX, Builder, batch_after},
     check::{self, Broken},
     code::Encoded,
+    codec::{self, LoadError},
     epoch::Epoch,
     graph::Graph,
     kernel::Kernels,
@@ -17,7 +18,11 @@ use crate::{
     vector::{Exact, Originals, VectorError},
     workers::Workers,
 };
-use std::{ops::Range, sync::Mutex};
+use std::{
+    io::{self, Read, Write},
+    ops::Range,
+    sync::Mutex,
+};
 
 /// One space's index. See the crate's guide for an example.
 pub struct Index {
@@ -125,6 +130,22 @@ impl Index {
     pub fn check(&self) -> Result<(), Broken> {
         let _no_build = self.builder.lock().expect("no check after a build that panicked");
         check::check(&self.graph)
+    }
+
+    /// Writes the graph and the codes of its rows; the epoch that was written. Builds wait meanwhile, readers and pushes
+    /// do not.
+    pub fn save(&self, out: &mut dyn Write) -> io::Result<Epoch> {
+        let _no_build = self.builder.lock().expect("no save after a build that panicked");
+        codec::save(&self.graph, out)
+    }
+
+    /// Reads what `save` wrote. The rows that were not in the graph are to be pushed anew: those from `rows()` on.
+    /// Checksums are verified, the graph's invariants are not: that is `check`.
+    pub fn load(input: &mut dyn Read) -> Result<Self, LoadError> {
+        let graph = codec::load(input, Kernels::detect())?;
+        let mut builder = Builder::new();
+        builder.recount(&graph);
+        Ok(Self { graph, builder: Mutex::new(builder), readers: Readers::default() })
     }
 
     /// Hash of all that the digest knows of a row: number, codes, level, links. `None` beyond the graph. Beside a build

@@ -108,6 +108,22 @@ impl Layer {
         self.links.prefetch(slot);
     }
 
+    /// The links as stored, unused places included, for a file.
+    pub(crate) fn raw(&self, slot: u32) -> impl Iterator<Item = u32> {
+        self.stored(slot).iter().map(|link| link.load(Ordering::Relaxed))
+    }
+
+    /// Writes links as `raw` gave them; false, and nothing more, at one beyond `slots`.
+    pub(crate) fn restore(&self, slot: u32, links: impl Iterator<Item = u32>, slots: u32) -> bool {
+        self.stored(slot).iter().zip(links).all(|(place, link)| {
+            let good = (link & !TREE) <= slots;
+            if good {
+                place.store(link, Ordering::Relaxed);
+            }
+            good
+        })
+    }
+
     /// Hash of a slot's links, for the digest.
     pub(crate) fn hash(&self, slot: u32, salt: u64) -> u64 {
         self.hash_of(slot, salt, self.links(slot))

@@ -58,6 +58,12 @@
 //! Pruning alone leaves rows that no link leads to. Here every row hangs on a spanning tree of its layer whose links are
 //! never pruned: each row is reachable from each other, also when all rows are equal.
 //!
+//! # Saving
+//!
+//! [`Index::save`] writes the graph as of its epoch with the codes of its rows; [`Index::load`] reads it back, on any
+//! machine, and goes on to the same digests. Every block has a checksum; damage is refused naming block and offset. The
+//! tail is not saved: after loading, the caller pushes the rows from [`Index::rows`] on.
+//!
 //! # What it leaves out
 //!
 //! Rows are not removed: a forgotten row routes on and is kept out by the filter; the space comes back with a new index
@@ -67,6 +73,7 @@ mod beam;
 mod build;
 mod check;
 mod code;
+mod codec;
 mod codes;
 mod epoch;
 mod graph;
@@ -85,6 +92,7 @@ mod walk;
 mod workers;
 
 pub use check::Broken;
+pub use codec::{FORMAT_VERSION, LoadError};
 pub use epoch::Epoch;
 pub use index::Index;
 pub use kernel::Kernels;

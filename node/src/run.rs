@@ -124,8 +124,9 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
-    tasks.spawn("clients", serve(node.clone(), clients, client_routes(&node)));
-    tasks.spawn("peers", serve(node.clone(), peers, peer_routes(&node)));
+    let (open, mut closed) = mpsc::channel(1);
+    tasks.spawn("clients", serve(open.clone(), node.clone(), clients, client_routes(&node)));
+    tasks.spawn("peers", serve(open, node.clone(), peers, peer_routes(&node)));
 
     let poisoned = node.log.until_poisoned();
     let ended = tokio::select! {
@@ -141,6 +142,8 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     // Already stopped is stopped.
     drop(node.leadership.raft().shutdown().await);
     node.log.close().await;
+    // Both ports are free again when this function returns.
+    let None::<()> = closed.recv().await else { unreachable!("nothing is sent") };
     tracing::info!(node = id, "node stopped");
     ended
 }
@@ -231,13 +234,28 @@ fn peer_routes(node: &Arc<Node>) -> axum::Router {
     Routes::new(service).into_axum_router()
 }
 
-async fn serve(node: Arc<Node>, listener: Box<dyn Listener>, routes: axum::Router) -> Result<(), String> {
+/// Ends when the node stops; `_open` outlives the listener.
+async fn serve(
+    _open: mpsc::Sender<()>,
+    node: Arc<Node>,
+    listener: Box<dyn Listener>,
+    routes: axum::Router,
+) -> Result<(), String> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut stopping = node.stopping.clone();
     loop {
-        let slot = room.clone().acquire_owned().await.expect("never closed");
-        let io = match listener.accept().await {
-            Ok(io) => io,
-            Err(error) => {
+        let accepted = async {
+            let slot = room.clone().acquire_owned().await.expect("never closed");
+            (slot, listener.accept().await)
+        };
+        let accepted = tokio::select! {
+            biased; // a stopping node takes no further connection
+            _ = stopping.wait_for(|stop| *stop) => return Ok(()),
+            accepted = accepted => accepted,
+        };
+        let (slot, io) = match accepted {
+            (slot, Ok(io)) => (slot, io),
+            (_, Err(error)) => {
                 // A connection that was reset before it was accepted, or no descriptors: neither is for ever.
                 tracing::warn!(node = node.id, %error, "a connection was not accepted");
                 node.env.clock.sleep(DRAIN_STEP).await;

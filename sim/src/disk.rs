@@ -7,85 +7,16 @@
 //!
 //! Invariant `durable_means_synced`. Not modelled: misdirected writes, and syncs that lie.
 
+mod image;
+
 use engram_node::env::{Disk, File, Open, Seed};
+use image::{Change, Content, NameChange, rename};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-#[derive(Clone, Debug)]
-enum Change {
-    Write(u64, Vec<u8>),
-    Length(u64),
-}
-
-#[derive(Default)]
-struct Content {
-    live: Vec<u8>,
-    durable: Vec<u8>,
-    pending: Vec<Change>,
-}
-
-impl Content {
-    fn apply(bytes: &mut Vec<u8>, change: &Change) {
-        match change {
-            Change::Length(length) => bytes.resize(*length as usize, 0),
-            Change::Write(offset, written) => {
-                let end = *offset as usize + written.len();
-                if bytes.len() < end {
-                    bytes.resize(end, 0);
-                }
-                bytes[*offset as usize..end].copy_from_slice(written);
-            }
-        }
-    }
-
-    fn change(&mut self, change: Change) {
-        Self::apply(&mut self.live, &change);
-        self.pending.push(change);
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.pending) {
-            Self::apply(&mut self.durable, &change);
-        }
-    }
-
-    fn lose_power(&mut self, rng: &mut StdRng) {
-        for change in std::mem::take(&mut self.pending) {
-            match (rng.random_range(0..3u32), change) {
-                (0, _) => {}
-                (1, Change::Write(offset, mut bytes)) => {
-                    bytes.truncate(rng.random_range(0..=bytes.len()));
-                    Self::apply(&mut self.durable, &Change::Write(offset, bytes));
-                }
-                (_, change) => Self::apply(&mut self.durable, &change),
-            }
-        }
-        self.live = self.durable.clone();
-    }
-}
-
-#[derive(Clone, Debug)]
-enum NameChange {
-    Made(PathBuf, u64),
-    Moved(PathBuf, PathBuf),
-    Removed(PathBuf),
-}
-
-fn rename(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
-    match change {
-        NameChange::Made(path, file) => drop(names.insert(path.clone(), *file)),
-        NameChange::Removed(path) => drop(names.remove(path)),
-        NameChange::Moved(from, to) => {
-            if let Some(file) = names.remove(from) {
-                names.insert(to.clone(), file);
-            }
-        }
-    }
-}
 
 struct Inner {
     rng: StdRng,

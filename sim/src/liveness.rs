@@ -44,7 +44,10 @@ fn difference(states: &[StatusResponse]) -> Option<String> {
             return Some(format!("{pair} applied {} and {}", applied(first), applied(state)));
         }
         if state.state_digest != first.state_digest {
-            return Some(format!("{pair} have state digests {:016x} and {:016x}", first.state_digest, state.state_digest));
+            return Some(format!(
+                "{pair} have state digests {:016x} and {:016x}",
+                first.state_digest, state.state_digest
+            ));
         }
         if state.spaces != first.spaces {
             return Some(format!("{pair} have spaces {:?} and {:?}", first.spaces, state.spaces));

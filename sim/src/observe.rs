@@ -89,8 +89,7 @@ impl<S: Subscriber> Layer<S> for Observer {
     }
 
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut record =
-            Record { at: self.trace.now(), node: None, message: String::new(), fields: BTreeMap::new() };
+        let mut record = Record { at: self.trace.now(), node: None, message: String::new(), fields: BTreeMap::new() };
         event.record(&mut Fields(&mut record));
         let fields: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.trace.event(format_args!("n{} {} {}", record.node.unwrap_or(0), record.message, fields.join(" ")));

@@ -7,9 +7,9 @@
 use engram_index::Workers;
 use engram_node::env::{Job, Lane, Pool, Rt, Seed};
 use openraft::AsyncRuntime;
+use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
-use rand::RngExt;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

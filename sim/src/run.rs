@@ -249,7 +249,10 @@ fn apply(kind: &Kind, begins: bool, cluster: &Cluster, hands: &dyn Hands) {
         }
         Kind::ClockSkew { node, offset_ms } => cluster.skew(*node, if begins { *offset_ms } else { 0 }),
         // `World::supports` is asked before a plan is run.
-        Kind::Pause { .. } | Kind::WorkerCrash { .. } | Kind::DiskStall { .. } | Kind::DiskFull { .. }
+        Kind::Pause { .. }
+        | Kind::WorkerCrash { .. }
+        | Kind::DiskStall { .. }
+        | Kind::DiskFull { .. }
         | Kind::Burst { .. } => {}
     }
 }

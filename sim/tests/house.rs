@@ -94,7 +94,8 @@ fn unsafe_code_lives_in_the_kernels_alone() {
 #[test]
 fn cfg_madsim_stands_in_the_seam_and_the_worlds_alone() {
     for (name, text) in sources() {
-        let allowed = name.starts_with("node/src/env/") || name.starts_with("sim/src/world") || name.starts_with("sim/tests/");
+        let allowed =
+            name.starts_with("node/src/env/") || name.starts_with("sim/src/world") || name.starts_with("sim/tests/");
         let found = text.lines().any(|line| line.contains("cfg(madsim)") && !line.trim_start().starts_with("//"));
         assert!(allowed || !found, "{name} says cfg(madsim)");
     }
@@ -124,7 +125,10 @@ fn files_are_short_and_long_functions_only_get_fewer() {
         for (at, line) in lines.iter().enumerate() {
             let code = line.trim_start();
             let indent = line.len() - code.len();
-            if ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn "].iter().any(|head| code.starts_with(head)) {
+            if ["fn ", "pub fn ", "async fn ", "pub async fn ", "pub(crate) fn ", "pub(super) fn "]
+                .iter()
+                .any(|head| code.starts_with(head))
+            {
                 start = Some((at, indent));
             }
             if code == "}"

@@ -20,7 +20,7 @@ use std::ops::Range;
 const WINDOW_BITS: usize = 256;
 const WINDOW_FINE: usize = 64;
 /// Candidates that the window gives.
-const WINDOW_BEST: usize = 32;
+const WINDOW_BEST: usize = 16;
 /// Smaller slots, nearest first, one of which becomes the parent.
 const PARENTS: usize = 32;
 /// Rows to prefetch ahead of a distance: all at once would flush the first-level cache.

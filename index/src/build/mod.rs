@@ -80,7 +80,6 @@ impl Builder {
     }
 
     /// Counts the children anew, for a graph that was loaded.
-    #[allow(dead_code)]
     pub(crate) fn recount(&mut self, graph: &Graph) {
         let state = graph.epochs.now();
         for layer in &graph.layers {

@@ -48,7 +48,9 @@ impl Npy {
         let wanted = rows.checked_mul(dim).and_then(|count| count.checked_mul(width));
         let there = bytes.len() - data;
         if wanted != Some(there) {
-            return Err(format!("shape {shape} does not fit the {there} bytes that follow; the file is cut or damaged"));
+            return Err(format!(
+                "shape {shape} does not fit the {there} bytes that follow; the file is cut or damaged"
+            ));
         }
         Ok(Self { bytes, data, precision, rows, dim })
     }
@@ -88,7 +90,8 @@ fn header(bytes: &[u8]) -> Result<(&str, usize), String> {
         return Err(format!("a header of {len} bytes; the file is damaged"));
     }
     let header = bytes.get(start..start + len).ok_or_else(cut)?;
-    let header = std::str::from_utf8(header).map_err(|_| "a header that is no text; the file is damaged".to_string())?;
+    let header =
+        std::str::from_utf8(header).map_err(|_| "a header that is no text; the file is damaged".to_string())?;
     Ok((header, start + len))
 }
 

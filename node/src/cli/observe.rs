@@ -77,7 +77,8 @@ pub async fn run(args: ObserveArgs) -> Result<(), Failure> {
     })
     .await;
     bar.finish_and_clear();
-    let fed = fed.map_err(|e| e.context(format_args!("session {}, {} rows acked", observer.session(), observer.acked())))?;
+    let fed =
+        fed.map_err(|e| e.context(format_args!("session {}, {} rows acked", observer.session(), observer.acked())))?;
     report(&args, observer.session(), &fed);
     match fed.summary.refused {
         0 => Ok(()),

@@ -85,7 +85,8 @@ pub async fn run(args: RecallArgs) -> Result<(), Failure> {
 async fn cue(client: &Client, args: &RecallArgs) -> Result<Vec<f32>, Failure> {
     if let Some(json) = &args.cue.cue_json {
         let numbers = serde_json::from_str(json);
-        return numbers.map_err(|e| Failure::input(format!("--cue-json: {e}; write numbers in brackets: '[0.1, 0.2]'")));
+        return numbers
+            .map_err(|e| Failure::input(format!("--cue-json: {e}; write numbers in brackets: '[0.1, 0.2]'")));
     }
     if let (Some(path), Some(row)) = (&args.cue.npy, args.cue.row) {
         let npy = input::npy(path)?;
@@ -159,7 +160,12 @@ fn print(answer: &Answer) {
     let snapshot = &answer.snapshot;
     out::note(format_args!(
         "node {} at log index {}: {} rows, epoch {} of {} rows, {} scanned outside of it",
-        snapshot.node, snapshot.applied_index, snapshot.rows, snapshot.epoch, snapshot.epoch_rows, snapshot.tail_scanned
+        snapshot.node,
+        snapshot.applied_index,
+        snapshot.rows,
+        snapshot.epoch,
+        snapshot.epoch_rows,
+        snapshot.tail_scanned
     ));
 }
 

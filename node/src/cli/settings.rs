@@ -1,7 +1,6 @@
 //! A node's configuration: defaults, file, environment, flags; the later wins.
 //!
 //! Invariant: an unknown key or a bad value stops the start, and the error names where it stands and its key.
-#![expect(clippy::disallowed_methods, reason = "the command reads its configuration before there is an Env")]
 
 use super::exit::Failure;
 use super::serve::ServeArgs;
@@ -80,6 +79,7 @@ fn explain(error: &figment::Error, file: Option<&Path>) -> String {
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "the tests write files")]
 mod tests {
     use super::*;
     use std::path::PathBuf;
@@ -110,7 +110,10 @@ mod tests {
 
     #[test]
     fn faults_name_file_and_key() {
-        says("node_id = 1\ndata_dir = \"a\"\nlissten = \"x\"\n", &["engram.toml", "unknown key lissten", "peer_listen"]);
+        says(
+            "node_id = 1\ndata_dir = \"a\"\nlissten = \"x\"\n",
+            &["engram.toml", "unknown key lissten", "peer_listen"],
+        );
         says("node_id = 1\ndata_dir = \"a\"\n[raft]\nbeat = 1\n", &["engram.toml", "raft.beat"]);
         says("node_id = \"one\"\ndata_dir = \"a\"\n", &["engram.toml", "node_id"]);
         says("data_dir = \"a\"\n", &["node_id is missing"]);

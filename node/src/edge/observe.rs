@@ -18,7 +18,7 @@ use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Code, Status};
 
 /// How long a new stream may stay silent before its first message.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -163,6 +163,12 @@ impl Session {
                 Step::Message(None) => {
                     half_closed = true;
                     Ok(())
+                }
+                // Too large, or no message at all: the stream cannot go on, and says why.
+                Step::Message(Some(Err(e))) if matches!(e.code(), Code::OutOfRange | Code::Internal) => {
+                    let text = format!("a message cannot be read: {}; send smaller batches and resume", e.message());
+                    let doubt = if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected };
+                    return Err(Error::invalid(text).with_class(doubt));
                 }
                 // The transport broke: the client knows.
                 Step::Message(Some(Err(_))) => return Ok(()),

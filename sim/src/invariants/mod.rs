@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn each_invariant_is_broken_by_what_it_forbids() {
-        let applied = |node, index, digest| record(node, "applied", &[("index", index), ("term", "1"), ("digest", digest)]);
+        let applied =
+            |node, index, digest| record(node, "applied", &[("index", index), ("term", "1"), ("digest", digest)]);
         let epoch = |node, digest| {
             record(node, "epoch published", &[("space", "3"), ("epoch", "1"), ("rows", "9"), ("digest", digest)])
         };

@@ -6,8 +6,8 @@
 use super::{Act, CALM_DELAY_MS, Hands};
 use crate::cluster::Cluster;
 use crate::run::{self, Run};
-use engram_node::env::Tcp;
 use ::madsim::{net::NetSim, runtime::Handle, runtime::Runtime, task::NodeId, time::TimeHandle};
+use engram_node::env::Tcp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

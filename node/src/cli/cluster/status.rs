@@ -45,7 +45,8 @@ pub async fn gather(client: &Client, limit: Duration) -> Vec<Asked> {
     let client = client.with_timing(half);
     let endpoints: BTreeSet<String> = client.endpoints().iter().cloned().collect();
     let mut asked = ask(&client, endpoints.into_iter().map(|address| (None, address)).collect()).await;
-    let mut known: BTreeSet<u64> = asked.iter().filter_map(|asked| asked.answer.is_ok().then_some(asked.node)?).collect();
+    let mut known: BTreeSet<u64> =
+        asked.iter().filter_map(|asked| asked.answer.is_ok().then_some(asked.node)?).collect();
     let mut named: BTreeMap<u64, String> = BTreeMap::new();
     for status in asked.iter().filter_map(|asked| asked.answer.as_ref().ok()) {
         for address in status.members.iter().filter_map(|member| member.address.as_ref()) {
@@ -117,7 +118,8 @@ pub fn equal_index(asked: &[Asked]) -> Option<u64> {
         marks(status).applied == at && status.state_digest == first.state_digest && status.spaces == first.spaces
     });
     // The index cuts batches of an eighth of the graph, 64 rows at least: any complete one is built.
-    let finished = first.spaces.iter().all(|space| space.rows - space.epoch_rows.min(space.rows) < (space.epoch_rows / 8).max(64));
+    let finished =
+        first.spaces.iter().all(|space| space.rows - space.epoch_rows.min(space.rows) < (space.epoch_rows / 8).max(64));
     (same && finished).then_some(at)
 }
 
@@ -172,7 +174,16 @@ fn role(status: &StatusResponse) -> String {
 /// For people.
 pub fn render(asked: &[Asked]) -> String {
     let mut nodes = out::Table::new(&[
-        "node", "address", "role", "term", "applied", "committed", "flushed", "snapshot", "state digest", "sessions",
+        "node",
+        "address",
+        "role",
+        "term",
+        "applied",
+        "committed",
+        "flushed",
+        "snapshot",
+        "state digest",
+        "sessions",
     ]);
     let mut spaces = out::Table::new(&["space", "node", "rows", "epoch", "epoch rows", "graph digest"]);
     let (mut cells, mut remarks) = (Vec::new(), Vec::new());

@@ -15,7 +15,7 @@ use super::exit::{Code, Failure};
 use super::out;
 use clap::Args;
 use data::Data;
-use engram_client::{Client, NodeAddress, ObserveOptions, SpaceConfig};
+use engram_client::{Client, NodeAddress, ObserveOptions, SpaceConfig, Timing};
 use nodes::Nodes;
 use report::{Report, Seen};
 use std::path::PathBuf;
@@ -135,6 +135,8 @@ async fn play(data: &Data, nodes: &mut Nodes) -> Result<(Report, String), Failur
     let step = |text: String| out::note(format_args!("{:6.1} s  {text}", started.elapsed().as_secs_f64()));
     let addresses = nodes.addresses();
     let client = Client::connect(addresses.iter().map(|address| address.client_address.clone()))?;
+    // On one machine it costs little to look often for the new leader.
+    let client = client.with_timing(Timing { backoff_max: Duration::from_millis(200), ..Timing::default() });
     step("three nodes start, each a process with its own directory".into());
     (1..=nodes::COUNT).try_for_each(|node| nodes.start(node))?;
     wait::answering(&client, nodes).await?;
@@ -162,7 +164,11 @@ async fn play(data: &Data, nodes: &mut Nodes) -> Result<(Report, String), Failur
     let leader = wait::leader(&client, nodes).await?;
     let followers = addresses.iter().filter(|address| address.node != leader);
     let followers: Vec<String> = followers.map(|address| address.client_address.clone()).collect();
-    step(format!("{} held-out cues are recalled from each of the {} followers", data.cues.texts.len(), followers.len()));
+    step(format!(
+        "{} held-out cues are recalled from each of the {} followers",
+        data.cues.texts.len(),
+        followers.len()
+    ));
     let recalled = cues::run(&client, &followers, SPACE, data, client.token()).await?;
     nodes.check()?;
     let elapsed: Duration = started.elapsed();

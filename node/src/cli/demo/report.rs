@@ -144,7 +144,8 @@ impl Report {
     pub fn render(&self) -> String {
         let total = |count: fn(&Held) -> u64| self.held.iter().map(count).sum::<u64>();
         let found: Vec<String> = self.held.iter().map(|held| held.found.to_string()).collect();
-        let mut digests = out::Table::new(&["node", "log index", "state digest", "epoch", "rows in it", "graph digest"]);
+        let mut digests =
+            out::Table::new(&["node", "log index", "state digest", "epoch", "rows in it", "graph digest"]);
         for digest in &self.digests {
             let Digest { node, applied, state, epoch, epoch_rows, graph } = digest;
             let row = [node.to_string(), applied.to_string(), state.clone(), epoch.to_string(), epoch_rows.to_string()];
@@ -199,7 +200,10 @@ fn broken(seen: &Seen<'_>) -> Vec<String> {
         let node = held.node;
         hold(held.lost == 0, format!("G1 durable: node {node} lost {} acked observations", held.lost));
         hold(held.doubled == 0, format!("G2 exactly once: node {node} has {} doubles", held.doubled));
-        hold(held.altered == 0, format!("G2 exactly once: node {node} has {} rows that were not sent so", held.altered));
+        hold(
+            held.altered == 0,
+            format!("G2 exactly once: node {node} has {} rows that were not sent so", held.altered),
+        );
         hold(held.out_of_order == 0, format!("G3 order: node {node} has {} rows out of order", held.out_of_order));
     }
     let alike = |nodes: &[StatusResponse]| {
@@ -209,7 +213,8 @@ fn broken(seen: &Seen<'_>) -> Vec<String> {
     };
     hold(alike(seen.before), "G4 same bytes: the nodes' digests differ before the restart".into());
     hold(alike(seen.after), "G4 same bytes: the nodes' digests differ after the restart".into());
-    let graph = |nodes: &[StatusResponse]| nodes.first().and_then(|status| Some(space(status, seen.space)?.graph_digest));
+    let graph =
+        |nodes: &[StatusResponse]| nodes.first().and_then(|status| Some(space(status, seen.space)?.graph_digest));
     let rebuilt = graph(seen.before) == graph(seen.after) && graph(seen.after).is_some();
     hold(rebuilt, "G4 same bytes: the restart changed the graph's digest".into());
     let differing = seen.recalled.differing;

@@ -76,13 +76,18 @@ pub async fn run(
     };
     let (progress, mut acked) = watch::channel(0);
     let rows = set.texts.iter().zip(&set.vectors).map(|(text, vector)| Ok(observation(*text, vector)));
+    let started = Instant::now();
+    let say = |text: String| {
+        let at = started.elapsed().as_secs_f64();
+        bar.suspend(|| out::note(format_args!("          {at:5.2} s into the stream: {text}")));
+    };
     let feeding = feed::feed(&observer, rows, |event| {
         heard.event(event);
         bar.set_position(heard.acked.len() as u64);
         progress.send_replace(heard.acked.len() as u64);
         match event {
-            Event::Interrupted { .. } => bar.set_message("interrupted, resuming"),
-            Event::Resumed { node, .. } => bar.set_message(format!("resumed on node {node}")),
+            Event::Interrupted { error } => say(format!("the stream was interrupted: {error}")),
+            Event::Resumed { node, .. } => say(format!("the stream goes on, on node {node}")),
             _ => {}
         }
     });
@@ -91,10 +96,10 @@ pub async fn run(
         let at = *acked.wait_for(|acked| *acked >= total / 2).await.map_err(gone)?;
         let leader = wait::leader(client, nodes).await?;
         nodes.kill(leader)?;
-        bar.suspend(|| out::note(format_args!("  node {leader}, the leader, killed with SIGKILL after {at} acks")));
+        say(format!("node {leader}, the leader, was killed with SIGKILL after {at} acks"));
         acked.wait_for(|acked| *acked >= total - total / 4).await.map_err(gone)?;
         nodes.start(leader)?;
-        bar.suspend(|| out::note(format_args!("  node {leader} started again")));
+        say(format!("node {leader} was started again"));
         Ok((leader, at))
     };
     let both = tokio::try_join!(feeding, killing);

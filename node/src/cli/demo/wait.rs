@@ -55,7 +55,11 @@ pub async fn leader(client: &Client, nodes: &mut Nodes) -> Result<u64, Failure> 
 }
 
 /// Until all nodes have applied `least` and are equal, their graphs finished. What they said.
-pub async fn equal(client: &Client, nodes: &mut Nodes, least: u64) -> Result<Vec<engram_client::StatusResponse>, Failure> {
+pub async fn equal(
+    client: &Client,
+    nodes: &mut Nodes,
+    least: u64,
+) -> Result<Vec<engram_client::StatusResponse>, Failure> {
     let what = format!("all nodes are equal at one log index from {least} on");
     until(client, nodes, &what, |asked| {
         equal_index(asked).filter(|at| *at >= least)?;

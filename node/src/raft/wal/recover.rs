@@ -339,7 +339,8 @@ impl Reader {
         }
         let rest = &bytes[end as usize..];
         let Some(dirty) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
-        for at in (end..bytes.len() as u64).step_by(super::format::ALIGN) {
+        // Only behind it: the group that stands here itself may be torn after its header.
+        for at in (end..bytes.len() as u64).step_by(super::format::ALIGN).skip(1) {
             let header = GroupHeader::decode(&bytes[at as usize..], segment.generation, at);
             if let Some(header) = header
                 && header.previous_end > end

@@ -1,0 +1,74 @@
+//! The command from outside: its output, its errors, its exit codes.
+
+use crate::common::{cluster, engram, free_addresses};
+use serde_json::Value;
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_observed_recalled_and_dropped() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, _client) = cluster(1, dir.path()).await;
+    let node = nodes.remove(0);
+    let at = node.config.listen.as_str();
+    let file = dir.path().join("in.jsonl");
+    let path = file.to_str().expect("text");
+    let line = |text: &str, x: f32, y: f32| format!("{{\"text\":\"{text}\",\"embedding\":[{x},{y}]}}\n");
+    std::fs::write(&file, line("east", 1.0, 0.0) + &line("north", 0.0, 1.0)).expect("written");
+
+    let (code, _, said) = engram(&["observe", path, "--space", "fresh", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("--create"), "{code}: {said}");
+    let (code, out, said) =
+        engram(&["observe", path, "--space", "fresh", "--create", "--json", "--endpoints", at]).await;
+    assert_eq!((code, &json(&out)["acked"]), (0, &2.into()), "{said}");
+    std::fs::write(&file, line("west", -1.0, 0.0) + "{\"text\":\"bad\"}\n").expect("written");
+    let (code, _, said) = engram(&["observe", path, "--space", "fresh", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("in.jsonl:2"), "{code}: {said}");
+
+    let cue = ["recall", "--space", "fresh", "--cue-json", "[0.9,0.1]", "-k", "5", "--json", "--endpoints", at];
+    let (code, out, said) = engram(&cue).await;
+    let answer = json(&out);
+    assert_eq!(
+        (code, &answer["hits"][0]["text"], answer["hits"].as_array().map(Vec::len)),
+        (0, &"east".into(), Some(2)),
+        "{said}"
+    );
+    let linearizable = ["--level", "linearizable", "--endpoints", at];
+    let (code, out, said) =
+        engram(&[&["recall", "--space", "fresh", "--text-of", "nor"], &linearizable[..]].concat()).await;
+    assert!(code == 0 && out.lines().nth(1).is_some_and(|line| line.ends_with("north")), "{code}: {out}{said}");
+    let (code, _, said) = engram(&["recall", "--space", "fresh", "--cue-json", "[1,2,3]", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("2 dimensions"), "{code}: {said}");
+
+    let (code, out, _) = engram(&["space", "list", "--json", "--endpoints", at]).await;
+    assert_eq!((code, json(&out).as_array().map(Vec::len)), (0, Some(2)));
+    let (code, out, said) = engram(&["cluster", "status", "--json", "--endpoints", at]).await;
+    assert!(code == 0 && json(&out)["equal_at"].is_u64(), "{code}: {out}{said}");
+    let (code, _, said) = engram(&["space", "drop", "fresh", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("--yes"), "{code}: {said}");
+    let (code, _, said) = engram(&["space", "drop", "fresh", "--yes", "--endpoints", at]).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, _, said) = engram(&["space", "drop", "fresh", "--yes", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("fresh"), "{code}: {said}");
+    node.stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_not_there_is_exit_code_3() {
+    let nowhere = free_addresses(1).remove(0);
+    let (code, _, said) = engram(&["space", "list", "--timeout", "1", "--endpoints", &nowhere]).await;
+    assert!(code == 3 && said.contains("is the node up"), "{code}: {said}");
+    let (code, out, said) = engram(&["cluster", "status", "--timeout", "1", "--endpoints", &nowhere]).await;
+    assert!(code == 3 && out.contains("no answer") && said.contains(&nowhere), "{code}: {out}{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_demo_kills_the_leader_and_keeps_its_promises() {
+    let (code, out, said) = engram(&["demo", "--rows", "1000", "--json"]).await;
+    assert_eq!(code, 0, "{said}");
+    let report = json(&out);
+    assert_eq!((&report["acked"], &report["broken"]), (&1000.into(), &Value::Array(vec![])));
+    assert_eq!(report["held"].as_array().map(Vec::len), Some(3));
+}

@@ -1,0 +1,187 @@
+//! Nodes inside this process, a raw stream, and the command as a child process.
+
+use engram_client::{Client, List, NodeAddress, Observation, Row, SpaceConfig, Timing, observation};
+use engram_node::env::Env;
+use engram_node::{Config, RunError};
+use engram_proto::transport::Channel;
+use engram_proto::wire::v1::memory_client::MemoryClient;
+use engram_proto::wire::v1::{
+    ObserveBatch, ObserveRequest, ObserveResponse, OpenSession, ResumeSession, SessionOpened, observe_request,
+    observe_response,
+};
+use std::path::Path;
+use std::process::Output;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tonic::{Status, Streaming};
+
+pub const SPACE: &str = "notes";
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// Addresses that were free a moment ago, all different.
+pub fn free_addresses(count: usize) -> Vec<String> {
+    let held: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    held.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
+}
+
+/// A quick node with its data in `dir`.
+pub fn config(node: u64, dir: &Path) -> Config {
+    let mut config = Config::new(node, dir.join(format!("node-{node}")));
+    let addresses = free_addresses(2);
+    (config.listen, config.peer_listen) = (addresses[0].clone(), addresses[1].clone());
+    config.index_workers = 1;
+    config.wal.segment_bytes = 1 << 20;
+    (config.raft.heartbeat_ms, config.raft.election_min_ms, config.raft.election_max_ms) = (50, 300, 600);
+    config
+}
+
+pub fn env() -> Env {
+    Env::os(1).expect("threads start")
+}
+
+/// A node in this process.
+pub struct Running {
+    pub config: Config,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), RunError>>,
+}
+
+impl Running {
+    pub fn start(env: Env, config: Config) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move { drop(stopped.await) };
+        let task = tokio::spawn(engram_node::run(env, config.clone(), stopped));
+        Self { config, stop, task }
+    }
+
+    pub fn address(&self) -> NodeAddress {
+        NodeAddress {
+            node: self.config.node_id,
+            client_address: self.config.listen.clone(),
+            peer_address: self.config.peer_listen.clone(),
+        }
+    }
+
+    /// Asks it to stop and gives what `run` gave.
+    pub async fn stop(self) -> Result<(), RunError> {
+        // A node that ended by itself is told apart below.
+        let _ = self.stop.send(());
+        tokio::time::timeout(DEADLINE, self.task).await.expect("stops in time").expect("no panic")
+    }
+}
+
+/// Polls until it is so.
+pub async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = so().await {
+            return value;
+        }
+        assert!(Instant::now() < until, "not within {DEADLINE:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+pub fn client<'a>(nodes: impl IntoIterator<Item = &'a Running>) -> Client {
+    let timing = Timing { backoff_max: Duration::from_millis(200), ..Timing::default() };
+    let addresses = nodes.into_iter().map(|node| node.config.listen.clone());
+    Client::connect(addresses).expect("endpoints").with_timing(timing)
+}
+
+pub async fn ready(client: &Client, node: &Running) {
+    let on = client.on(&node.config.listen);
+    until("a node is ready", async || on.status().await.ok().filter(|s| s.not_ready_reason.is_empty())).await;
+}
+
+/// A cluster of nodes 1 to `count`, with the space `notes` of two dimensions.
+pub async fn cluster(count: u64, dir: &Path) -> (Vec<Running>, Client) {
+    let nodes: Vec<Running> = (1..=count).map(|node| Running::start(env(), config(node, dir))).collect();
+    let client = client(&nodes);
+    for node in &nodes {
+        let on = client.on(&node.config.listen);
+        until("a node answers", async || on.status().await.ok()).await;
+    }
+    let addresses = nodes.iter().map(Running::address).collect();
+    client.on(&nodes[0].config.listen).init(addresses).await.expect("blank nodes make a cluster");
+    for node in &nodes {
+        ready(&client, node).await;
+    }
+    let space = SpaceConfig { name: SPACE.into(), dim: 2, ..SpaceConfig::default() };
+    client.create_space(space).await.expect("a new space");
+    (nodes, client)
+}
+
+pub async fn rows(client: &Client) -> Vec<Row> {
+    client.list_all(List::new(SPACE)).await.expect("listed").rows
+}
+
+pub fn texts(rows: &[Row]) -> Vec<String> {
+    rows.iter().map(|row| row.observation.clone().unwrap_or_default().text).collect()
+}
+
+pub fn note(text: &str) -> Observation {
+    observation(text, &[0.6, 0.8])
+}
+
+/// An observe stream without any help from the client library.
+pub struct Raw {
+    out: mpsc::Sender<ObserveRequest>,
+    answers: Streaming<ObserveResponse>,
+    pub opened: SessionOpened,
+}
+
+impl Raw {
+    pub async fn open(address: &str, space: &str) -> Result<Self, Status> {
+        let open = OpenSession { space: space.into(), ..OpenSession::default() };
+        Self::begin(address, observe_request::Message::Open(open)).await
+    }
+
+    pub async fn resume(address: &str, opened: &SessionOpened) -> Result<Self, Status> {
+        let (session, incarnation) = (opened.session, opened.incarnation);
+        let resume = ResumeSession { session, incarnation, ..ResumeSession::default() };
+        Self::begin(address, observe_request::Message::Resume(resume)).await
+    }
+
+    async fn begin(address: &str, first: observe_request::Message) -> Result<Self, Status> {
+        let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
+        let channel = Channel::new(world, address, Duration::from_secs(2));
+        let origin = channel.origin();
+        let (out, mut requests) = mpsc::channel(16);
+        out.try_send(ObserveRequest { message: Some(first) }).expect("room");
+        let requests = futures_util::stream::poll_fn(move |cx| requests.poll_recv(cx));
+        let mut answers = MemoryClient::with_origin(channel, origin).observe_stream(requests).await?.into_inner();
+        match answers.message().await?.and_then(|answer| answer.message) {
+            Some(observe_response::Message::Opened(opened)) => Ok(Self { out, answers, opened }),
+            other => panic!("not opened: {other:?}"),
+        }
+    }
+
+    /// Sends rows from a sequence on, and gives the next answer that is no flow control.
+    pub async fn ask(&mut self, first_sequence: u64, observations: Vec<Observation>) -> Result<Said, Status> {
+        let batch = ObserveBatch { first_sequence, observations };
+        let message = Some(observe_request::Message::Batch(batch));
+        self.out.send(ObserveRequest { message }).await.expect("the stream takes messages");
+        loop {
+            let answer = tokio::time::timeout(DEADLINE, self.answers.message()).await.expect("an answer in time")?;
+            match answer.and_then(|answer| answer.message) {
+                Some(observe_response::Message::Flow(_)) => {}
+                Some(message) => return Ok(message),
+                None => panic!("the stream ended without a status"),
+            }
+        }
+    }
+}
+
+pub type Said = observe_response::Message;
+
+/// Runs the command to its end.
+pub async fn engram(args: &[&str]) -> (i32, String, String) {
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_engram"));
+    command.args(args).env_remove("ENGRAM_ENDPOINTS").kill_on_drop(true);
+    let done = tokio::time::timeout(3 * DEADLINE, command.output()).await.expect("the command ends in time");
+    let Output { status, stdout, stderr } = done.expect("the command starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (status.code().expect("not killed"), text(stdout), text(stderr))
+}

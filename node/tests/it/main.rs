@@ -1,0 +1,12 @@
+//! The node as its users meet it: real TCP, real files, real processes, real gRPC.
+//!
+//! One binary, so that it is linked once. Tests poll a condition with a deadline; none waits for a fixed time.
+#![cfg(feature = "cli")]
+#![expect(clippy::disallowed_methods, reason = "tests use the real world directly")]
+
+mod bad_rows;
+mod bad_starts;
+mod command;
+mod common;
+mod full_disk;
+mod three_nodes;
