@@ -257,7 +257,8 @@ mod tests {
     use crate::session::tests::chunk;
 
     fn admission(rows: usize) -> Admission {
-        let config = AdmissionConfig { high_rows: rows, normal_rows: rows, low_rows: rows, ..AdmissionConfig::default() };
+        let config =
+            AdmissionConfig { high_rows: rows, normal_rows: rows, low_rows: rows, ..AdmissionConfig::default() };
         Admission::new(1, &config)
     }
 

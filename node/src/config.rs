@@ -123,13 +123,7 @@ impl Default for AdmissionConfig {
 
 impl Default for StreamConfig {
     fn default() -> Self {
-        Self {
-            credit_rows: 4096,
-            credit_bytes: 16 << 20,
-            session_idle_s: 300,
-            read_deadline_ms: 5000,
-            drain_s: 5,
-        }
+        Self { credit_rows: 4096, credit_bytes: 16 << 20, session_idle_s: 300, read_deadline_ms: 5000, drain_s: 5 }
     }
 }
 

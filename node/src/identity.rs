@@ -106,7 +106,8 @@ impl Identity {
             return Err(refuse(format!("{text}; use that node's own data directory")));
         }
         if stored.cluster_name != cluster_name {
-            let text = format!("{place} is of cluster {:?}, the configuration says {cluster_name:?}", stored.cluster_name);
+            let text =
+                format!("{place} is of cluster {:?}, the configuration says {cluster_name:?}", stored.cluster_name);
             return Err(refuse(format!("{text}; use another data directory, or mend `cluster`")));
         }
         let bad = |field: &str| refuse(format!("{place}: {field} is not 32 hexadecimal digits; restore the file"));
@@ -187,7 +188,8 @@ impl Identity {
         match self.cluster() {
             Some(mine) if mine.id != theirs => return Err(self.other_cluster(&hex(&mine.id), &hex(&theirs))),
             Some(mine) if mine.incarnation != header.incarnation => {
-                let text = format!("node {node} is in incarnation {}, the sender in {}", mine.incarnation, header.incarnation);
+                let text =
+                    format!("node {node} is in incarnation {}, the sender in {}", mine.incarnation, header.incarnation);
                 return Err(Error::invalid(format!("{text}; the cluster was restored: start from its data")));
             }
             Some(_) => {}
@@ -201,7 +203,11 @@ impl Identity {
 
     fn wiped(&self, header: &Header) -> Error {
         let node = self.node_id;
-        tracing::error!(node, from = header.from, "this data directory is not the one that joined the cluster as this node");
+        tracing::error!(
+            node,
+            from = header.from,
+            "this data directory is not the one that joined the cluster as this node"
+        );
         Error::invalid(format!(
             "node {node} has another disk than the one that joined: it lost what it promised to remember. Remove \
              node {node} from the cluster and add this one under a new id"

@@ -95,7 +95,8 @@ impl Leadership {
     pub fn hint(&self) -> String {
         let metrics = self.0.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let member = metrics.current_leader.and_then(|id| metrics.membership_config.membership().get_node(&id).cloned());
+        let member =
+            metrics.current_leader.and_then(|id| metrics.membership_config.membership().get_node(&id).cloned());
         member.map(|member| member.client_address).unwrap_or_default()
     }
 

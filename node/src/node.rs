@@ -110,7 +110,9 @@ impl Node {
             return Some(format!("node {node} is stopping"));
         }
         if self.identity.cluster().is_none() {
-            return Some(format!("node {node} is in no cluster yet: run `engram cluster init` or `engram cluster add`"));
+            return Some(format!(
+                "node {node} is in no cluster yet: run `engram cluster init` or `engram cluster add`"
+            ));
         }
         let metrics = self.leadership.raft().metrics();
         match metrics.borrow_watched().current_leader {

@@ -13,6 +13,7 @@ use crate::session::Sequenced;
 use engram_proto::error::{Error, Kind, Result, WriteClass};
 use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
 use engram_proto::wire::peer::ProposeRequest;
+use futures_util::future::BoxFuture;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
@@ -20,7 +21,6 @@ use prost::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes after which an entry takes no further chunk.

@@ -130,9 +130,9 @@ impl Recall {
                 let request = ReadIndexRequest { header: connection.header() };
                 let mut client = connection.client.clone();
                 let answer = connection.answer(self.deadline, client.read_index(request)).await;
-                answer.map(|answer| answer.log_index).map_err(|status| {
-                    self.behind(format!("no read index from the leader: {}", status.message()), 0)
-                })
+                answer
+                    .map(|answer| answer.log_index)
+                    .map_err(|status| self.behind(format!("no read index from the leader: {}", status.message()), 0))
             }
             Leader::Unknown => Err(self.behind(format!("node {} knows no leader", self.leadership.node()), 0)),
         }

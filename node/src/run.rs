@@ -14,9 +14,9 @@ use crate::leader::Leadership;
 use crate::live::Live;
 use crate::node::Node;
 use crate::proposer::Proposer;
-use crate::raft::wal::{self, Log};
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
+use crate::raft::wal::{self, Log};
 use crate::recall::Recall;
 use crate::state::Machine;
 use crate::{indexer, watch};
@@ -221,9 +221,8 @@ async fn bind(env: &Env, key: &str, address: &str) -> Result<Box<dyn Listener>, 
 fn client_routes(node: &Arc<Node>) -> axum::Router {
     let service = grpc::Service(node.clone());
     let memory = MemoryServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
-    let grpc = Routes::new(memory)
-        .add_service(SpacesServer::new(service.clone()))
-        .add_service(ClusterServer::new(service));
+    let grpc =
+        Routes::new(memory).add_service(SpacesServer::new(service.clone())).add_service(ClusterServer::new(service));
     grpc.into_axum_router().merge(status::routes(node.clone()))
 }
 

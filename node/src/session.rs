@@ -101,6 +101,8 @@ impl Door {
         let mut chunks = Vec::new();
         let mut current: Option<Sequenced> = None;
         let mut refused = None;
+        // Beyond the next number, whatever comes is a gap: counting on from there could overflow.
+        let batch = ObserveBatch { first_sequence: batch.first_sequence.min(self.next + 1), ..batch };
         for (sequence, observation) in (batch.first_sequence..).zip(batch.observations) {
             if sequence > self.next {
                 if !self.waiting {
@@ -126,9 +128,8 @@ impl Door {
                 self.waiting = false;
             }
             let bytes = record.encoded_len();
-            let full = |chunk: &Sequenced| {
-                chunk.records.len() >= CHUNK_ROWS_MAX || chunk.bytes + bytes > CHUNK_BYTES_MAX
-            };
+            let full =
+                |chunk: &Sequenced| chunk.records.len() >= CHUNK_ROWS_MAX || chunk.bytes + bytes > CHUNK_BYTES_MAX;
             if current.as_ref().is_some_and(full) {
                 chunks.extend(current.take());
             }
@@ -226,6 +227,13 @@ pub(crate) mod tests {
     fn a_gap_is_refused_with_the_expected_number() {
         let mut door = door();
         let (chunks, refused) = door.sequence(batch(3, &[1.0]));
+        assert!(chunks.is_empty());
+        assert_eq!(refused.expect("gap").expected, 1);
+    }
+
+    #[test]
+    fn the_largest_number_is_a_gap_like_any_other() {
+        let (chunks, refused) = door().sequence(batch(u64::MAX, &[1.0, 2.0]));
         assert!(chunks.is_empty());
         assert_eq!(refused.expect("gap").expected, 1);
     }

@@ -57,7 +57,9 @@ pub fn vector_from_wire(bytes: &[u8], shape: Shape, what: &str) -> Result<Vec<f3
         return Err(Error::invalid(format!("{what}[{at}] is {}; send finite numbers", vector[at])));
     }
     if shape.metric != v1::Metric::Dot && shape.metric != v1::Metric::L2 && vector.iter().all(|&v| v == 0.0) {
-        return Err(Error::invalid(format!("{what} is all zeros, which has no direction; the space's metric is cosine")));
+        return Err(Error::invalid(format!(
+            "{what} is all zeros, which has no direction; the space's metric is cosine"
+        )));
     }
     Ok(vector)
 }

@@ -1,5 +1,4 @@
 //! The house rules that no lint sees: crate arrows, headers, unsafe code, biased selects, lengths.
-#![expect(clippy::disallowed_methods, reason = "the test reads the source tree")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

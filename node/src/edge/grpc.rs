@@ -70,7 +70,11 @@ impl Memory for Service {
 }
 
 /// Observations go to a session task of their own; recalls are answered here, in order.
-async fn memory(node: Arc<Node>, mut requests: Streaming<MemoryRequest>, out: mpsc::Sender<Result<MemoryResponse, Status>>) {
+async fn memory(
+    node: Arc<Node>,
+    mut requests: Streaming<MemoryRequest>,
+    out: mpsc::Sender<Result<MemoryResponse, Status>>,
+) {
     let (observations, mut inbox) = mpsc::channel(MEMORY_OBSERVE_MESSAGES);
     let (session_out, mut session_answers) = outbox::<ObserveResponse>();
     let incoming = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
@@ -78,7 +82,8 @@ async fn memory(node: Arc<Node>, mut requests: Streaming<MemoryRequest>, out: mp
     let relay_out = out.clone();
     let relay = async move {
         while let Some(answer) = session_answers.next().await {
-            let answer = answer.map(|answer| MemoryResponse { message: Some(memory_response::Message::Observe(answer)) });
+            let answer =
+                answer.map(|answer| MemoryResponse { message: Some(memory_response::Message::Observe(answer)) });
             if relay_out.send(answer).await.is_err() {
                 return;
             }
@@ -107,7 +112,8 @@ impl Spaces for Service {
     async fn create_space(&self, request: Request<CreateSpaceRequest>) -> Answer<CreateSpaceResponse> {
         let config = request.into_inner().config.ok_or_else(|| status(Error::invalid("config is missing")))?;
         let config = complete_space(config).map_err(status)?;
-        let (log_index, _) = self.0.proposer.command(command::Kind::CreateSpace(config.clone())).await.map_err(status)?;
+        let (log_index, _) =
+            self.0.proposer.command(command::Kind::CreateSpace(config.clone())).await.map_err(status)?;
         // Answered once this node knows it, so that the next call here finds it.
         self.0.settle(log_index).await.map_err(status)?;
         let info = SpaceInfo { config: Some(config), id: log_index, ..SpaceInfo::default() };

@@ -95,7 +95,10 @@ impl Session {
                 let mine = node.incarnation();
                 if resume.incarnation != mine {
                     let text = format!("session {} is of incarnation {}", resume.session, resume.incarnation);
-                    return Err(Error::session_lost(format!("{text}, the cluster is in {mine}: it was restored"), None));
+                    return Err(Error::session_lost(
+                        format!("{text}, the cluster is in {mine}: it was restored"),
+                        None,
+                    ));
                 }
                 let command = engram_proto::wire::log::ResumeSession { session: resume.session };
                 (command::Kind::Resume(command), resume.ack_stage(), resume.priority())
@@ -135,7 +138,17 @@ impl Session {
         let (rows_in_flight, bytes_in_flight) = (0, 0);
         let (paused, slowed) = (false, false);
         Ok(Some(Self {
-            node, out, door, settled, stage, priority, rows_in_flight, bytes_in_flight, paused, slowed, _live: live,
+            node,
+            out,
+            door,
+            settled,
+            stage,
+            priority,
+            rows_in_flight,
+            bytes_in_flight,
+            paused,
+            slowed,
+            _live: live,
         }))
     }
 

@@ -43,7 +43,11 @@ impl PeerService {
         if let Some(member) = metrics.membership_config.membership().get_node(&header.from)
             && member.disk_id != header.from_disk
         {
-            tracing::error!(node = self.0.id, from = header.from, "a node speaks from another disk than the one that joined");
+            tracing::error!(
+                node = self.0.id,
+                from = header.from,
+                "a node speaks from another disk than the one that joined"
+            );
             return Err(Error::invalid(format!(
                 "node {} has another disk than the one that joined: remove it and add it under a new id",
                 header.from
@@ -110,12 +114,9 @@ impl Peer for PeerService {
         for entry in request.entries {
             entries.push(entry_from_wire(entry).map_err(malformed)?);
         }
-        let mut next = request.previous.map_or(0, |id| id.index + 1);
-        for entry in &entries {
-            if entry.log_id.index != next {
-                return Err(malformed(Malformed("append: entries are not consecutive")));
-            }
-            next += 1;
+        let first = request.previous.map_or(0, |id| id.index + 1);
+        if (first..).zip(&entries).any(|(expected, entry)| entry.log_id.index != expected) {
+            return Err(malformed(Malformed("append: entries are not consecutive")));
         }
         let request = AppendEntriesRequest {
             vote: vote_from_wire(request.vote).map_err(malformed)?,

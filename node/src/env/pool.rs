@@ -2,8 +2,6 @@
 //!
 //! A lane runs its jobs one at a time, in the order they were submitted. The index lane's job may spread
 //! its chunks over all workers. A simulator runs the same jobs in an order that its seed draws.
-#![expect(clippy::disallowed_methods, reason = "the one place where production threads start")]
-
 use engram_index::Workers;
 use futures_util::FutureExt;
 use std::{

@@ -2,7 +2,7 @@
 //!
 //! Invariant: only `proposer` and `admin` write through raft; only `wal` writes the log's files.
 
-pub mod wal;
 pub mod net;
 pub mod types;
+pub mod wal;
 pub mod wire;

@@ -130,7 +130,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         request: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let wire = append_to_wire(self.header(), &request.vote, request.prev_log_id, &request.entries, request.leader_commit);
+        let wire =
+            append_to_wire(self.header(), &request.vote, request.prev_log_id, &request.entries, request.leader_commit);
         let mut client = self.client.clone();
         let answer = self.rpc("append", option.hard_ttl(), client.append(wire)).await?;
         let vote = || vote_from_wire(answer.vote).map_err(|e| self.unreachable("append", &e.to_string()));

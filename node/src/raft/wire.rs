@@ -17,9 +17,12 @@ pub fn log_id_to_wire(id: LogId) -> peer::LogId {
     peer::LogId { term: id.committed_leader_id().term, index: id.index }
 }
 
-/// A log id of a message.
+/// No log reaches this index; counting on from it cannot overflow.
+const INDEX_MAX: u64 = 1 << 62;
+
+/// A log id of a message. An index that no log reaches becomes one that matches nothing.
 pub fn log_id_from_wire(id: peer::LogId) -> LogId {
-    log_id(id.term, id.index)
+    log_id(id.term, id.index.min(INDEX_MAX))
 }
 
 /// A vote as a message.

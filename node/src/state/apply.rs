@@ -177,10 +177,13 @@ impl Data {
         };
         session.last_activity_ms = stamp_ms;
         let Some(space) = self.spaces.get(&session.space) else {
-            verdict.refused = Some(refusal(chunk.first_sequence, 0, Error::not_found("the session's space was dropped")));
+            verdict.refused =
+                Some(refusal(chunk.first_sequence, 0, Error::not_found("the session's space was dropped")));
             return verdict;
         };
-        for (sequence, record) in (chunk.first_sequence..).zip(chunk.records) {
+        // Beyond the next number everything is a gap: counting on from there could overflow.
+        let first_sequence = chunk.first_sequence.min(session.last_sequence + 2);
+        for (sequence, record) in (first_sequence..).zip(chunk.records) {
             let expected = session.last_sequence + 1;
             let result = if sequence < expected {
                 repeat(space, session.row(sequence), sequence, &record)

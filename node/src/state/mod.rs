@@ -9,9 +9,9 @@ pub mod rows;
 pub mod sessions;
 pub mod snapshot;
 pub mod spaces;
-pub mod watermark;
 #[cfg(test)]
 mod tests;
+pub mod watermark;
 
 pub use apply::Data;
 pub use watermark::Watermark;
@@ -63,7 +63,7 @@ impl Machine {
     /// Blocking: reads the last snapshot of `dir`, if there is one. Errors name the file and the remedy.
     pub fn open(env: Env, node: u64, dir: PathBuf) -> io::Result<Self> {
         env.disk.create_dir_all(&dir)?;
-        let newest = env.disk.list(&dir)?.into_iter().filter(|name| name.ends_with(".snap")).next_back();
+        let newest = env.disk.list(&dir)?.into_iter().rfind(|name| name.ends_with(".snap"));
         let mut data = Data::default();
         let mut saved = None;
         if let Some(name) = newest {
@@ -79,7 +79,16 @@ impl Machine {
         watermark.set_applied(index);
         watermark.set_snapshot(index);
         let (data, saved) = (RwLock::new(data), Mutex::new(saved));
-        Ok(Self(Arc::new(Shared { node, env, dir, data, watermark, grown: Notify::new(), saved, grown_bytes: AtomicU64::new(0) })))
+        Ok(Self(Arc::new(Shared {
+            node,
+            env,
+            dir,
+            data,
+            watermark,
+            grown: Notify::new(),
+            saved,
+            grown_bytes: AtomicU64::new(0),
+        })))
     }
 
     /// The state at one applied index, for as long as the guard lives: take what is needed and let go.
@@ -117,9 +126,10 @@ impl Machine {
             EntryPayload::Normal(payload) => {
                 self.0.grown_bytes.fetch_add(payload.0.len() as u64, Ordering::Relaxed);
                 data.apply_command(log_id, &payload.0).map_err(|e| {
-                let text = format!("log entry {log_id} does not decode ({e}): this version cannot read it; upgrade");
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            })?
+                    let text =
+                        format!("log entry {log_id} does not decode ({e}): this version cannot read it; upgrade");
+                    io::Error::new(io::ErrorKind::InvalidData, text)
+                })?
             }
         };
         let digest = data.digest;

@@ -54,6 +54,11 @@ impl Rows {
         self.len.load(Ordering::Acquire)
     }
 
+    /// No row published.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Appends a row and returns its number. `None` when all numbers are used up.
     pub fn push(&self, row: Row) -> Option<u32> {
         let at = self.len.load(Ordering::Relaxed);

@@ -87,8 +87,7 @@ impl Sessions {
             let text = format!("the session table is full ({SESSIONS_MAX}); close idle streams and open again later");
             return Err(Error::overloaded(text, 1000));
         }
-        let session =
-            Session { space, connection: id, last_sequence: 0, last_activity_ms: now_ms, runs: Vec::new() };
+        let session = Session { space, connection: id, last_sequence: 0, last_activity_ms: now_ms, runs: Vec::new() };
         self.open.insert(id, session);
         Ok(())
     }
@@ -145,8 +144,7 @@ impl Sessions {
     /// Replaces a session by its tombstone.
     pub fn end(&mut self, id: u64, last_log_index: u64, now_ms: u64) {
         let Some(session) = self.open.remove(&id) else { return };
-        let tombstone =
-            Tombstone { last_sequence: session.last_sequence, last_log_index, expired_at_ms: now_ms };
+        let tombstone = Tombstone { last_sequence: session.last_sequence, last_log_index, expired_at_ms: now_ms };
         self.tombstones.insert(id, tombstone);
         self.tombstones.retain(|_, tombstone| now_ms.saturating_sub(tombstone.expired_at_ms) < TOMBSTONE_MS);
         while self.tombstones.len() > TOMBSTONES_MAX {

@@ -220,8 +220,8 @@ impl Reader {
         let head: SnapshotHead = self.message(payload)?;
         let wire: peer::SnapshotMeta = self.message(head.meta)?;
         let meta = meta_from_wire(Some(wire)).map_err(|e| self.damaged(e.to_string()))?;
-        data.applied = (head.applied_term > 0 || head.applied_index > 0)
-            .then(|| log_id(head.applied_term, head.applied_index));
+        data.applied =
+            (head.applied_term > 0 || head.applied_index > 0).then(|| log_id(head.applied_term, head.applied_index));
         if data.applied != meta.last_log_id {
             return Err(self.damaged("head and meta name different log ids"));
         }

@@ -8,8 +8,8 @@ use engram_proto::wire::log::{
     outcome,
 };
 use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
-use prost::Message;
 use proptest::prelude::*;
+use prost::Message;
 
 struct Log {
     data: Data,

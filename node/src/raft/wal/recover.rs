@@ -177,7 +177,12 @@ fn read_mark(disk: &dyn Disk, dir: &Path) -> Result<(Mark, u64), OpenError> {
     Ok(best.map_or((Mark::default(), 1), |(turn, mark)| (mark, turn + 1)))
 }
 
-fn open_segment(disk: &dyn Disk, path: &Path, number: u64, identity: [u8; 16]) -> Result<(Segment, Vec<u8>), OpenError> {
+fn open_segment(
+    disk: &dyn Disk,
+    path: &Path,
+    number: u64,
+    identity: [u8; 16],
+) -> Result<(Segment, Vec<u8>), OpenError> {
     let file: Arc<dyn File> = Arc::from(disk.open(path, Open::Write)?);
     let mut bytes = vec![0; file.len()? as usize];
     read_exact_at(&*file, 0, &mut bytes)?;

@@ -5,9 +5,9 @@ use super::{Log, OpenError, Options, Recovery};
 use crate::env::{Clock, OsDisk, Pool, Rt, Threads};
 use crate::raft::types::{Entry, LogId, Payload, TypeConfig, Vote, log_id};
 use futures_util::future::BoxFuture;
+use openraft::async_runtime::Oneshot;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
 use openraft::{AsyncRuntime, EntryPayload};
-use openraft::async_runtime::Oneshot;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,8 @@ fn run<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn segments(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).expect("there").map(|entry| entry.expect("read").path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).expect("there").map(|entry| entry.expect("read").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "wal"));
     paths.sort();
     paths

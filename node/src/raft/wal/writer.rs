@@ -10,8 +10,8 @@ use super::format::{
 };
 use super::index::Place;
 use super::recover::{MARK_NAME, Recovered, Segment, segment_name};
-use crate::env::disk::{Disk, File, Open};
 use crate::env::Clock;
+use crate::env::disk::{Disk, File, Open};
 use crate::raft::types::{LogId, TypeConfig, Vote};
 use crate::raft::wire::{log_id_to_wire, vote_to_wire};
 use bytes::Bytes;
