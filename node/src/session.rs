@@ -101,8 +101,8 @@ impl Door {
         let mut chunks = Vec::new();
         let mut current: Option<Sequenced> = None;
         let mut refused = None;
-        // Beyond the next number, whatever comes is a gap: counting on from there could overflow.
-        let batch = ObserveBatch { first_sequence: batch.first_sequence.min(self.next + 1), ..batch };
+        // No session comes so far: whatever is beyond is a gap, and counting on from it cannot overflow.
+        let batch = ObserveBatch { first_sequence: batch.first_sequence.min(u64::MAX / 2), ..batch };
         for (sequence, observation) in (batch.first_sequence..).zip(batch.observations) {
             if sequence > self.next {
                 if !self.waiting {

@@ -181,8 +181,8 @@ impl Data {
                 Some(refusal(chunk.first_sequence, 0, Error::not_found("the session's space was dropped")));
             return verdict;
         };
-        // Beyond the next number everything is a gap: counting on from there could overflow.
-        let first_sequence = chunk.first_sequence.min(session.last_sequence + 2);
+        // No session comes so far: whatever is beyond is a gap, and counting on from it cannot overflow.
+        let first_sequence = chunk.first_sequence.min(u64::MAX / 2);
         for (sequence, record) in (first_sequence..).zip(chunk.records) {
             let expected = session.last_sequence + 1;
             let result = if sequence < expected {
