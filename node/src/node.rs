@@ -8,7 +8,7 @@ use crate::identity::Identity;
 use crate::leader::Leadership;
 use crate::live::Live;
 use crate::proposer::Proposer;
-use crate::raft::wal::Log;
+use crate::raft::log::Log;
 use crate::recall::Recall;
 use crate::state::{Machine, watermark::Marks};
 use engram_proto::error::{Error, Result};

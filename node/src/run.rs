@@ -14,9 +14,9 @@ use crate::leader::Leadership;
 use crate::live::Live;
 use crate::node::Node;
 use crate::proposer::Proposer;
+use crate::raft::log::{self, Log};
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
-use crate::raft::wal::{self, Log};
 use crate::recall::Recall;
 use crate::state::Machine;
 use crate::{indexer, watch};
@@ -87,7 +87,7 @@ fn open(env: Env, config: &Config) -> Result<Opened, RunError> {
     let mut rng = env.seed.stream("identity");
     let identity = Identity::open(env.disk.clone(), dir.clone(), config.node_id, &config.cluster, &mut rng);
     let identity = Arc::new(identity.map_err(data)?);
-    let options = wal::Options {
+    let options = log::Options {
         dir: dir.join("wal"),
         segment_bytes: config.wal.segment_bytes,
         cache_bytes: config.wal.cache_bytes,
@@ -123,6 +123,7 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     let idle = Duration::from_secs(config.stream.session_idle_s);
     let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
+    tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
     tasks.spawn("clients", serve(open.clone(), node.clone(), clients, client_routes(&node)));

@@ -1,186 +1,328 @@
-//! Power fails before each write, sync and rename of a log's workload, enumerated; after each, the log opens,
-//! loses nothing that was told as durable, invents nothing, and its vote does not go back.
-#![cfg(not(madsim))]
+//! The write-ahead log against power loss, enumerated: before every operation of the disk in a workload, and again
+//! while it recovers. What comes back is the log as it was after some operation, none that was told lost, none
+//! invented, whatever the disk kept of unsynced writes and names.
 
-use engram_index::{Inline, Workers};
-use engram_node::env::{Clock, Job, Lane, Pool};
-use engram_node::raft::types::{Entry, Payload, TypeConfig, Vote, log_id};
-use engram_node::raft::wal::{Log, OpenError, Options, Recovery};
+use bytes::Bytes;
+use engram_node::env::{Clock, Disk, Job, Lane, Pool, Seed};
+use engram_node::raft::log::{Log, Options, Recovery};
+use engram_node::raft::types::{Entry, LogId, Payload, TypeConfig, Vote, log_id};
 use engram_sim::disk::SimDisk;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::EntryPayload;
 use openraft::storage::{IOFlushed, RaftLogReader, RaftLogStorage};
-use std::collections::BTreeMap;
+use openraft::type_config::TypeConfigExt;
+use rand::RngExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Jobs run where they are submitted: the enumeration has no other order.
-struct Here;
+/// Runs a job where it is submitted: every operation is a group of its own.
+struct Inline;
 
-impl Pool for Here {
+impl Pool for Inline {
     fn submit(&self, _lane: Lane, job: Job) {
         job();
     }
-    fn workers(&self) -> Arc<dyn Workers> {
-        Arc::new(Inline)
+    fn workers(&self) -> Arc<dyn engram_index::Workers> {
+        unreachable!("the log has no batches")
     }
 }
 
-/// Each look is 20 ms later, so that the durable mark is written now and then.
+/// Ten milliseconds pass at each look: the mark follows now and then.
 #[derive(Default)]
-struct Ticks(AtomicU64);
+struct Ticking(AtomicU64);
 
-impl Clock for Ticks {
+impl Clock for Ticking {
     fn monotonic(&self) -> Duration {
-        Duration::from_millis(20 * self.0.fetch_add(1, Ordering::Relaxed))
+        Duration::from_millis(self.0.fetch_add(10, Ordering::Relaxed))
     }
     fn wall_ms(&self) -> u64 {
         0
     }
-    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::ready(()))
+    fn sleep(&self, _duration: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
     }
 }
 
-fn open(disk: &SimDisk) -> Result<(Log, Recovery), OpenError> {
-    let options = Options { dir: "/wal".into(), segment_bytes: 64 << 10, cache_bytes: 4 << 10, identity: [1; 16] };
-    Log::open(Arc::new(disk.clone()), Arc::new(Here), Arc::new(Ticks::default()), options)
+#[derive(Clone, Debug)]
+enum Step {
+    Append(Vec<Entry>),
+    Vote(Vote),
+    Truncate(Option<LogId>),
+    Purge(LogId),
+    Commit(LogId),
 }
 
-fn entry(term: u64, index: u64) -> Entry {
-    let bytes = 100 + (index as usize * 7919) % 9000;
-    Entry { log_id: log_id(term, index), payload: EntryPayload::Normal(Payload(vec![term as u8; bytes].into())) }
-}
-
-/// What was told as durable.
-#[derive(Default)]
-struct Told {
-    entries: BTreeMap<u64, Entry>,
+/// What the log should hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Model {
     vote: Option<Vote>,
-    purged: u64,
-    /// Everything that was ever handed in, by index: what may be found beyond what was told.
-    offered: BTreeMap<u64, Vec<Entry>>,
-    /// A truncation was begun: entries above may be gone, told or not.
-    truncating: Option<u64>,
+    purged: Option<LogId>,
+    last: Option<LogId>,
+    entries: Vec<Entry>,
 }
 
-fn done<T>(future: impl Future<Output = T>) -> T {
-    future.now_or_never().expect("nothing waits: jobs run where they are submitted")
-}
-
-fn append(log: &mut Log, told: &mut Told, entries: Vec<Entry>) -> bool {
-    use openraft::async_runtime::Oneshot;
-    type Channel = <engram_node::env::Rt as openraft::AsyncRuntime>::Oneshot;
-    let (sender, receiver) = Channel::channel();
-    let callback: IOFlushed<TypeConfig> = IOFlushed::signal(sender);
-    for entry in &entries {
-        told.offered.entry(entry.log_id.index).or_default().push(entry.clone());
-    }
-    if done(log.append(entries.clone(), callback)).is_err() || !matches!(done(receiver), Ok(Ok(()))) {
-        return false;
-    }
-    told.entries.extend(entries.into_iter().map(|entry| (entry.log_id.index, entry)));
-    true
-}
-
-/// Until the power fails, or to the end.
-fn work(disk: &SimDisk, told: &mut Told) -> Option<()> {
-    let (mut log, _) = open(disk).ok()?;
-    for term in 1..5u64 {
-        let vote = Vote::new_committed(term, 1);
-        done(log.save_vote(&vote)).ok()?;
-        told.vote = Some(vote);
-        let from = told.entries.last_key_value().map_or(0, |(index, _)| index + 1);
-        for group in 0..6 {
-            let entries = (0..3).map(|at| entry(term, from + group * 3 + at)).collect();
-            append(&mut log, told, entries).then_some(())?;
-            done(log.save_committed(Some(log_id(term, from + group * 3)))).ok()?;
-        }
-        let keep = from + 12;
-        told.truncating = Some(keep);
-        done(log.truncate_after(Some(log_id(term, keep)))).ok()?;
-        told.entries.split_off(&(keep + 1));
-        told.truncating = None;
-        if term % 2 == 0 {
-            told.purged = from;
-            done(log.purge(log_id(term, from))).ok()?;
+impl Model {
+    fn apply(&mut self, step: &Step) {
+        match step {
+            Step::Append(entries) => {
+                self.last = entries.last().map(|entry| entry.log_id).or(self.last);
+                self.entries.extend(entries.iter().cloned());
+            }
+            Step::Vote(vote) => self.vote = Some(*vote),
+            Step::Truncate(last) => {
+                self.entries.retain(|entry| Some(entry.log_id) <= *last);
+                self.last = *last;
+            }
+            Step::Purge(upto) => {
+                self.entries.retain(|entry| entry.log_id > *upto);
+                self.purged = Some(*upto);
+                self.last = self.last.max(Some(*upto));
+            }
+            Step::Commit(_) => {}
         }
     }
-    done(log.close());
-    Some(())
 }
 
-fn check(disk: &SimDisk, told: &Told, context: &str) {
-    let (mut log, recovery) = open(disk).unwrap_or_else(|error| panic!("{context}: {error}"));
-    let found = done(log.try_get_log_entries(0..u64::MAX)).expect("readable");
-    let found: BTreeMap<u64, Entry> = found.into_iter().map(|entry| (entry.log_id.index, entry)).collect();
-    for (index, entry) in told.entries.iter().filter(|(index, _)| **index > told.purged) {
-        let may_be_gone = told.truncating.is_some_and(|keep| *index > keep);
-        let same = found.get(index) == Some(entry);
-        assert!(same || may_be_gone, "{context}: entry {index} was durable and is not there ({recovery})");
+fn entry(term: u64, index: u64, bytes: usize) -> Entry {
+    let payload = match bytes {
+        0 => EntryPayload::Blank,
+        _ => EntryPayload::Normal(Payload(Bytes::from(vec![(index * 7 + term) as u8; bytes]))),
+    };
+    Entry { log_id: log_id(term, index), payload }
+}
+
+/// A life of a log, as Raft would lead it.
+fn workload(seed: u64, steps: usize) -> Vec<Step> {
+    let mut rng = Seed(seed).stream("workload");
+    let (mut model, mut made, mut term) = (Model::default(), Vec::new(), 1);
+    while made.len() < steps {
+        let next = model.last.map_or(0, |last| last.index + 1);
+        let step = match rng.random_range(0..10u32) {
+            0 => {
+                term += 1;
+                Step::Vote(Vote::new(term, rng.random_range(1..4)))
+            }
+            1 if model.entries.len() > 3 => {
+                let keep = rng.random_range(1..model.entries.len());
+                term += 1;
+                Step::Truncate(Some(model.entries[keep - 1].log_id))
+            }
+            2 | 3 if model.entries.len() > 6 => {
+                let upto = rng.random_range(0..model.entries.len() - 1);
+                Step::Purge(model.entries[upto].log_id)
+            }
+            4 if model.last.is_some() => Step::Commit(model.last.expect("just looked")),
+            _ => {
+                let count = rng.random_range(1..4);
+                Step::Append((0..count).map(|i| entry(term, next + i, rng.random_range(0..900))).collect())
+            }
+        };
+        model.apply(&step);
+        made.push(step);
     }
-    for (index, entry) in &found {
-        assert!(told.offered[index].contains(entry), "{context}: entry {index} was never handed in");
+    made
+}
+
+fn open(disk: &SimDisk) -> Result<(Log, Recovery), String> {
+    let options = Options {
+        dir: PathBuf::from("/node/wal"),
+        segment_bytes: 8192,
+        cache_bytes: 2000,
+        identity: *b"0123456789abcdef",
+    };
+    let disk: Arc<dyn Disk> = Arc::new(disk.clone());
+    Log::open(disk, Arc::new(Inline), Arc::<Ticking>::default(), options).map_err(|e| e.to_string())
+}
+
+/// Takes one step; true when it was told durable.
+fn take(log: &mut Log, step: &Step) -> bool {
+    let inline = "nothing waits with an inline pool";
+    match step {
+        Step::Append(entries) => {
+            let (tx, rx) = TypeConfig::oneshot();
+            let appended = log.append(entries.clone(), IOFlushed::signal(tx)).now_or_never().expect(inline);
+            appended.is_ok() && matches!(rx.now_or_never(), Some(Ok(Ok(()))))
+        }
+        Step::Vote(vote) => log.save_vote(vote).now_or_never().expect(inline).is_ok(),
+        // These three may be told before they are durable: they count once something after them does.
+        Step::Truncate(last) => {
+            drop(log.truncate_after(*last).now_or_never().expect(inline));
+            false
+        }
+        Step::Purge(upto) => {
+            drop(log.purge(*upto).now_or_never().expect(inline));
+            false
+        }
+        Step::Commit(id) => {
+            drop(log.save_committed(Some(*id)).now_or_never().expect(inline));
+            false
+        }
     }
-    let vote = done(log.read_vote()).expect("readable");
-    assert!(vote >= told.vote, "{context}: the vote went back from {:?} to {vote:?}", told.vote);
+}
+
+fn content(log: &mut Log) -> Model {
+    let inline = "nothing waits with an inline pool";
+    let state = log.get_log_state().now_or_never().expect(inline).expect("open");
+    let entries = log.try_get_log_entries(0..u64::MAX).now_or_never().expect(inline).expect("readable");
+    let vote = log.read_vote().now_or_never().expect(inline).expect("open");
+    Model { vote, purged: state.last_purged_log_id, last: state.last_log_id, entries }
+}
+
+/// Leads `steps` on a disk whose power fails after `cut` operations; answers how many steps must have come true.
+fn lead(disk: &SimDisk, steps: &[Step], cut: u64) -> usize {
+    disk.fail_power_after(cut);
+    let Ok((mut log, _)) = open(disk) else { return 0 };
+    let mut told = 0;
+    for (at, step) in steps.iter().enumerate() {
+        if take(&mut log, step) {
+            told = at + 1;
+        }
+    }
+    log.close().now_or_never();
+    if log.poisoned().is_none() { steps.len() } else { told }
+}
+
+fn models(steps: &[Step]) -> Vec<Model> {
+    let mut model = Model::default();
+    let mut all = vec![model.clone()];
+    for step in steps {
+        model.apply(step);
+        all.push(model.clone());
+    }
+    all
+}
+
+/// Opens after power loss and compares; answers after how many steps the log stands.
+fn check(disk: &SimDisk, all: &[Model], told: usize, what: &str) -> usize {
+    let (mut log, report) = open(disk).unwrap_or_else(|e| panic!("{what}: {e}"));
+    let found = content(&mut log);
+    let stands = (told..all.len()).find(|at| all[*at] == found);
+    stands.unwrap_or_else(|| {
+        let nearest = all.iter().position(|model| *model == found);
+        panic!("{what}: {told} steps were told durable; found {nearest:?}: {found:#?} {report}")
+    })
+}
+
+fn operations(steps: &[Step]) -> u64 {
+    let disk = SimDisk::new(0);
+    assert_eq!(lead(&disk, steps, u64::MAX), steps.len());
+    disk.operations()
 }
 
 #[test]
-fn power_loss_before_any_operation_loses_nothing_that_was_told() {
-    let whole = SimDisk::new(0);
-    work(&whole, &mut Told::default()).expect("the power stays on");
-    let operations = whole.operations();
-    assert!(operations > 100, "{operations} operations");
+fn power_lost_before_any_operation_loses_nothing_told_and_invents_nothing() {
     for seed in 0..6 {
-        for cut in 0..=operations {
-            let disk = SimDisk::new(seed * 10_000 + cut);
-            let mut told = Told::default();
-            disk.fail_power_after(cut);
-            let finished = work(&disk, &mut told).is_some();
-            assert_eq!(finished, cut == operations, "seed {seed} cut {cut}");
+        let steps = workload(seed, 60);
+        let all = models(&steps);
+        for cut in 0..=operations(&steps) {
+            let disk = SimDisk::new(seed * 1_000_003 + cut);
+            let told = lead(&disk, &steps, cut);
             disk.power_loss();
-            let context = format!("seed {seed}, power lost after operation {cut} of {operations}");
-            check(&disk, &told, &context);
-            // A second opening finds what the first one left.
+            let what = format!("seed {seed}, power lost after {cut} operations");
+            let stands = check(&disk, &all, told, &what);
             disk.power_loss();
-            check(&disk, &told, &context);
+            check(&disk, &all[..=stands], stands, &format!("{what}, and again after it was opened"));
         }
     }
 }
 
 #[test]
-fn a_failed_sync_poisons_the_log_and_what_was_told_stays() {
-    let disk = SimDisk::new(3);
-    let (mut log, _) = open(&disk).expect("opens");
-    let mut told = Told::default();
-    assert!(append(&mut log, &mut told, vec![entry(1, 0)]));
-    disk.fail_next_sync();
-    assert!(!append(&mut log, &mut told, vec![entry(1, 1)]));
-    assert!(log.poisoned().is_some());
-    assert!(!append(&mut log, &mut told, vec![entry(1, 2)]), "nothing is written after a failed sync");
-    disk.power_loss();
-    check(&disk, &told, "after a failed sync");
+fn power_lost_in_any_operation_of_a_recovery_changes_nothing() {
+    for seed in 0..3 {
+        let steps = workload(100 + seed, 25);
+        let all = models(&steps);
+        for cut in 0..=operations(&steps) {
+            for second in 0..12 {
+                let disk = SimDisk::new(seed * 1_000_003 + cut * 13 + second);
+                let told = lead(&disk, &steps, cut);
+                disk.power_loss();
+                disk.fail_power_after(disk.operations() + second);
+                drop(open(&disk));
+                disk.power_loss();
+                check(&disk, &all, told, &format!("seed {seed}, cut {cut}, second cut {second}"));
+            }
+        }
+    }
 }
 
 #[test]
-fn a_full_disk_is_told_before_an_append_fails_and_recovers() {
-    let disk = SimDisk::new(4);
-    let (mut log, _) = open(&disk).expect("opens");
-    let mut told = Told::default();
-    disk.set_capacity(90 << 10);
-    let mut index = 0;
-    while !log.is_full() {
-        assert!(append(&mut log, &mut told, vec![entry(1, index)]), "refused before it was told as full");
-        index += 1;
+fn a_process_that_dies_anywhere_keeps_what_it_wrote_and_goes_on() {
+    for seed in 0..4 {
+        let steps = workload(200 + seed, 40);
+        let all = models(&steps);
+        for cut in 0..=operations(&steps) {
+            let disk = SimDisk::new(seed * 1_000_003 + cut);
+            let told = lead(&disk, &steps, cut);
+            disk.crash();
+            disk.fail_power_after(u64::MAX);
+            let stands = check(&disk, &all, told, &format!("seed {seed}, died after {cut} operations"));
+            // What it was given after the crash is durable: power loss may not take it back.
+            disk.power_loss();
+            let again = check(&disk, &all, stands, &format!("seed {seed}, died after {cut}, then lost power"));
+            let (mut log, _) = open(&disk).expect("it just was opened");
+            for step in &steps[again..] {
+                take(&mut log, step);
+            }
+            assert_eq!(content(&mut log), all[steps.len()], "seed {seed}, died after {cut}, went on");
+        }
     }
-    done(log.save_vote(&Vote::new(2, 1))).expect("room was kept for a vote");
-    disk.set_capacity(1 << 30);
-    // Asking tries again; the second question sees it.
-    log.is_full();
+}
+
+#[test]
+fn a_failed_sync_poisons_for_good() {
+    let disk = SimDisk::new(7);
+    let (mut log, _) = open(&disk).expect("new");
+    assert!(take(&mut log, &Step::Append(vec![entry(1, 0, 10)])));
+    disk.fail_next_sync();
+    assert!(!take(&mut log, &Step::Append(vec![entry(1, 1, 10)])));
+    let cause = log.until_poisoned().now_or_never().expect("poisoned");
+    assert_eq!(log.poisoned(), Some(cause));
+    assert!(!take(&mut log, &Step::Vote(Vote::new(2, 1))));
+    disk.power_loss();
+    let (mut log, _) = open(&disk).expect("sound");
+    assert_eq!(content(&mut log).vote, None);
+    assert_eq!(content(&mut log).entries[0], entry(1, 0, 10));
+}
+
+#[test]
+fn a_full_disk_shows_before_an_append_waits_and_ends_when_space_returns() {
+    let disk = SimDisk::new(8);
+    let (mut log, _) = open(&disk).expect("new");
+    let used = (1 << 40) - disk.available_bytes(&PathBuf::from("/")).expect("known");
+    disk.set_capacity(used);
+    let mut next = 0;
+    while !log.is_full() {
+        assert!(take(&mut log, &Step::Append(vec![entry(1, next, 500)])), "entry {next} before it was full");
+        next += 1;
+    }
+    assert!(take(&mut log, &Step::Append(vec![entry(1, next, 500)])), "there is room left when it shows");
+    next += 1;
+    let mut waiting = Vec::new();
+    for index in next..next + 20 {
+        let (tx, rx) = TypeConfig::oneshot();
+        let appended = log.append([entry(1, index, 500)], IOFlushed::signal(tx)).now_or_never().expect("at once");
+        appended.expect("not an error");
+        waiting.push(rx);
+    }
+    assert!(waiting.pop().expect("twenty").now_or_never().is_none(), "it waits for room");
+    assert_eq!(log.poisoned(), None);
+    let read = log.try_get_log_entries(0..u64::MAX).now_or_never().expect("inline").expect("readable");
+    assert_eq!(read.len() as u64, next + 20);
+    // A purge makes room although appends wait before it.
+    let purged = log_id(1, next - 2);
+    log.purge(purged).now_or_never().expect("at once").expect("not an error");
+    disk.set_capacity(1 << 40);
+    for _ in 0..100 {
+        log.close().now_or_never();
+    }
     assert!(!log.is_full());
-    assert!(append(&mut log, &mut told, vec![entry(1, index)]));
-    check(&disk, &told, "after a full disk");
+    assert_eq!(log.flushed(), Some(log_id(1, next + 19)));
+    drop(log);
+    disk.power_loss();
+    let (mut log, _) = open(&disk).expect("sound");
+    assert_eq!(content(&mut log).last, Some(log_id(1, next + 19)));
+    assert_eq!(content(&mut log).purged, Some(purged));
 }
