@@ -7,23 +7,34 @@
 use std::path::Path;
 use std::process::Command;
 
-fn trace(seed: &str, file: &Path) -> Vec<u8> {
+fn trace(args: &[&str], file: &Path) -> Vec<u8> {
     let mut run = Command::new(env!("CARGO_BIN_EXE_engram-sim"));
-    let output = run.args(["leader", "--seed", seed, "--trace"]).arg(file).output().expect("the simulator starts");
+    let output = run.args(args).arg("--trace").arg(file).output().expect("the simulator starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
     std::fs::read(file).expect("the trace was written")
+}
+
+fn twice(args: &[&str]) -> Vec<u8> {
+    let dir = tempfile::tempdir().expect("temporary");
+    let first = trace(args, &dir.path().join("first"));
+    let again = trace(args, &dir.path().join("again"));
+    assert!(first.len() > 100_000, "{} bytes", first.len());
+    if first != again {
+        let line = first.split(|b| *b == b'\n').zip(again.split(|b| *b == b'\n')).position(|(a, b)| a != b);
+        panic!("two runs of {args:?} differ from line {line:?} on");
+    }
+    first
 }
 
 #[test]
 fn the_same_seed_replays_byte_for_byte_and_another_does_not() {
     let dir = tempfile::tempdir().expect("temporary");
-    let first = trace("7", &dir.path().join("first"));
-    let again = trace("7", &dir.path().join("again"));
-    let other = trace("8", &dir.path().join("other"));
-    assert!(first.len() > 100_000, "{} bytes", first.len());
-    if first != again {
-        let line = first.split(|b| *b == b'\n').zip(again.split(|b| *b == b'\n')).position(|(a, b)| a != b);
-        panic!("two runs of seed 7 differ from line {line:?} on");
-    }
-    assert_ne!(first, other);
+    let first = twice(&["leader", "--seed", "7"]);
+    assert_ne!(first, trace(&["leader", "--seed", "8"], &dir.path().join("other")));
+}
+
+/// Several crashes of each node: each life has a runtime, a pool and a clock of its own.
+#[test]
+fn a_plan_of_many_crashes_and_blackouts_replays_byte_for_byte() {
+    twice(&["run", "--plan", concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/blackouts.json")]);
 }

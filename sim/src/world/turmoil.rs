@@ -11,6 +11,7 @@ use engram_proto::transport::BoxIo;
 use futures_util::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use turmoil::net::{TcpListener, TcpStream};
@@ -68,9 +69,17 @@ impl Hands for Queue {
     }
 }
 
-/// Virtual time.
+/// Virtual time after the last step, in nanoseconds, and whether a step is under way. One run a process at a time.
+static LAST_STEP: AtomicU64 = AtomicU64::new(0);
+static STEPPING: AtomicBool = AtomicBool::new(false);
+
+/// Virtual time. Between steps, while turmoil crashes or bounces a host, its own answer would compare the clocks of
+/// two runtimes and hold real time: then it is the time of the last step.
 pub fn now() -> Duration {
-    turmoil::sim_elapsed().unwrap_or_default()
+    match STEPPING.load(Ordering::Relaxed) {
+        true => turmoil::sim_elapsed().unwrap_or_default(),
+        false => Duration::from_nanos(LAST_STEP.load(Ordering::Relaxed)),
+    }
 }
 
 /// Runs to the end of the script, or to the first failure of the world itself.
@@ -92,15 +101,20 @@ pub fn run(run: Run) -> Result<(), String> {
             async move { life.await.map_err(Into::into) }
         });
     }
+    LAST_STEP.store(0, Ordering::Relaxed);
     let queue = Queue::default();
     let (script, hands) = (run::script(run, cluster.clone(), Arc::new(queue.clone())), queue.clone());
     sim.client("client", async move { script.await.map_err(Into::into) });
     loop {
-        match sim.step() {
+        STEPPING.store(true, Ordering::Relaxed);
+        let stepped = sim.step();
+        STEPPING.store(false, Ordering::Relaxed);
+        match stepped {
             Ok(true) => return Ok(()),
             Ok(false) => {}
             Err(error) => return Err(error.to_string()),
         }
+        LAST_STEP.store(sim.elapsed().as_nanos() as u64, Ordering::Relaxed);
         let acts = std::mem::take(&mut *hands.0.lock().unwrap_or_else(PoisonError::into_inner));
         for act in acts {
             perform(&mut sim, &cluster, act);
