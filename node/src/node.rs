@@ -130,6 +130,8 @@ impl Node {
             (data.digest, data.applied.map_or(0, |id| id.index), data.sessions.open.len() as u64)
         };
         let cluster = self.identity.cluster();
+        // Before the metrics are borrowed: a second borrow behind a waiting writer would wait for ever.
+        let not_ready_reason = self.not_ready().unwrap_or_default();
         let watched = self.leadership.raft().metrics();
         let metrics = watched.borrow_watched();
         let role = match (cluster, metrics.state) {
@@ -176,7 +178,7 @@ impl Node {
             members: members.collect(),
             version: env!("CARGO_PKG_VERSION").into(),
             sessions,
-            not_ready_reason: self.not_ready().unwrap_or_default(),
+            not_ready_reason,
         }
     }
 }

@@ -92,7 +92,8 @@ async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
     let mut world = env();
     world.disk = Arc::new(disk.clone());
     let mut config = config(1, dir.path());
-    config.wal.segment_bytes = 64 << 10;
+    // Half a segment must outlast the 200 ms after which a node looks at its disk again.
+    config.wal.segment_bytes = 4 << 20;
     let node = Running::start(world, config.clone());
     let client = client([&node]);
     let on = client.on(&node.config.listen);
@@ -104,7 +105,7 @@ async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
 
     let mut raw = Raw::open(&node.config.listen, SPACE).await.expect("opened");
     disk.0.store(true, Ordering::SeqCst);
-    let text = "x".repeat(4000);
+    let text = "x".repeat(8000);
     let row = |sequence: u64| vec![observation(format!("{sequence} {text}"), &[0.6, 0.8])];
     let mut next = 1;
     let refused = until("rows are refused", async || {
@@ -113,7 +114,7 @@ async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
             Said::Refused(refused) => return Some(refused),
             other => panic!("{other:?}"),
         }
-        assert!(next < 1000, "four megabytes fit no full disk");
+        assert!(next < 1000, "eight megabytes fit no full disk");
         None
     });
     let refused = refused.await;

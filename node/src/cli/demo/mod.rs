@@ -119,9 +119,10 @@ fn keeping(addresses: &[NodeAddress], pids: &[u32], dir: &std::path::Path) {
     let endpoints: Vec<&str> = addresses.iter().map(|address| &*address.client_address).collect();
     let endpoints = endpoints.join(",");
     let pids: Vec<String> = pids.iter().map(u32::to_string).collect();
+    let engram = std::env::current_exe().map_or_else(|_| "engram".into(), |path| path.display().to_string());
     out::note(format_args!(
-        "\nThe cluster stays up. Talk to it:\n  export ENGRAM_ENDPOINTS={endpoints}\n  engram cluster status\n  \
-         engram recall --space {SPACE} --text-of tuna -k 5\n  curl http://{}/metrics\nStop it: kill {}\n\
+        "\nThe cluster stays up. Talk to it:\n  export ENGRAM_ENDPOINTS={endpoints}\n  {engram} cluster status\n  \
+         {engram} recall --space {SPACE} --text-of liturgist -k 5\n  curl http://{}/metrics\nStop it: kill {}\n\
          Its files: {}",
         addresses[0].client_address,
         pids.join(" "),
