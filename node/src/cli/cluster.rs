@@ -125,7 +125,9 @@ async fn show(args: StatusArgs) -> Result<(), Failure> {
 }
 
 async fn init(args: InitArgs) -> Result<(), Failure> {
-    let cluster_id = args.target.client()?.init(args.nodes).await?;
+    // Any of the blank nodes will do, and these are their addresses.
+    let client = args.target.client_of(args.nodes.iter().map(|node| node.client_address.clone()).take(1))?;
+    let cluster_id = client.init(args.nodes).await?;
     let id: String = cluster_id.iter().map(|byte| format!("{byte:02x}")).collect();
     match args.json {
         true => out::json(&serde_json::json!({ "cluster_id": id })),

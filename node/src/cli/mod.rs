@@ -62,8 +62,13 @@ pub struct Target {
 impl Target {
     /// A client; call it inside a runtime.
     fn client(&self) -> Result<Client, Failure> {
+        self.client_of(self.endpoints.iter().cloned())
+    }
+
+    /// A client of other addresses, as patient.
+    fn client_of(&self, endpoints: impl Iterator<Item = String>) -> Result<Client, Failure> {
         let timing = Timing { deadline: Duration::from_secs(self.timeout), ..Timing::default() };
-        Ok(Client::connect(self.endpoints.iter().cloned()).map_err(Failure::from)?.with_timing(timing))
+        Ok(Client::connect(endpoints).map_err(Failure::from)?.with_timing(timing))
     }
 
     fn deadline(&self) -> Duration {

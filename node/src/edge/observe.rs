@@ -185,7 +185,11 @@ impl Session {
                 }
                 // The transport broke: the client knows.
                 Step::Message(Some(Err(_))) => return Ok(()),
-                Step::Message(Some(Ok(message))) => self.message(message).await?,
+                Step::Message(Some(Ok(message))) => {
+                    // The message had no effect, but rows before it may have.
+                    let doubt = if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected };
+                    self.message(message).await.map_err(|error| error.with_class(doubt))?
+                }
             };
             if going_on.is_err() {
                 return Ok(());
@@ -223,6 +227,8 @@ impl Session {
             let refused = self.door.turn_back(batch.first_sequence, Error::overloaded(text, 50));
             return self.send(observe_response::Message::Refused(refused)).await;
         }
+        // Told here and not only by the watch: a full disk must refuse rows before they wait for it.
+        self.node.admission.set_disk_full(self.node.log.is_full());
         let (chunks, mut refused) = self.door.sequence(batch);
         for chunk in chunks {
             let (first, last) = (chunk.first_sequence(), chunk.first_sequence() + chunk.records().len() as u64 - 1);
