@@ -4,8 +4,9 @@
 //! taken at one instant under the state's read lock; everything after works on what it holds.
 //! Invariants: `answer_within_snapshot`; a read changes nothing and may always be sent again.
 
-use crate::env::Clock;
+use crate::env::{Clock, Rt};
 use crate::leader::{Leader, Leadership};
+use crate::raft::net::Connection;
 use crate::state::spaces::Space;
 use engram_index::Search;
 use engram_proto::error::{Error, Kind, Result};
@@ -14,15 +15,20 @@ use engram_proto::query::{ReadLevel, check_recall};
 use engram_proto::transport::{World, timeout};
 use engram_proto::wire::peer::ReadIndexRequest;
 use engram_proto::wire::v1::{self, Hit, RecallRequest, RecallResult, Snapshot};
+use openraft::AsyncRuntime;
 use openraft::raft::ReadPolicy;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 
 /// Hits of one page of an answer.
 const PAGE_HITS: usize = 100;
 /// Width of the search, unless the request says otherwise: this many times k, and not under the minimum.
 const EF_PER_K: usize = 4;
 const EF_MIN: usize = 64;
+/// How long the leader may take for a read index, and between two questions.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_INDEX_PAUSE: Duration = Duration::from_millis(50);
 
 /// Reads of this node.
 #[derive(Clone)]
@@ -75,9 +81,9 @@ impl Recall {
             }
             ReadLevel::Linearizable => {
                 let started = self.clock.monotonic();
-                let index = timeout(&*self.world, deadline, self.read_index()).await.unwrap_or_else(|| {
+                let index = timeout(&*self.world, deadline, self.read_index()).await.ok_or_else(|| {
                     let node = self.leadership.node();
-                    Err(self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0))
+                    self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
                 })?;
                 self.wait(index, deadline.saturating_sub(self.clock.monotonic().saturating_sub(started))).await?;
                 Some(index)
@@ -122,19 +128,39 @@ impl Recall {
         })
     }
 
-    /// A read index that a quorum confirmed, from the leader: never a lease.
-    pub async fn read_index(&self) -> Result<u64> {
-        match self.leadership.leader() {
-            Leader::Here { .. } => self.read_index_here().await,
-            Leader::There(connection) => {
-                let request = ReadIndexRequest { header: connection.header() };
-                let mut client = connection.client.clone();
-                let answer = connection.answer(self.deadline, client.read_index(request)).await;
-                answer
-                    .map(|answer| answer.log_index)
-                    .map_err(|status| self.behind(format!("no read index from the leader: {}", status.message()), 0))
+    /// A read index that a quorum confirmed, from the leader: never a lease. Asks again until the caller's time is up:
+    /// a read is never in doubt.
+    pub async fn read_index(&self) -> u64 {
+        loop {
+            let answer = match self.leadership.leader() {
+                Leader::Here { .. } => self.read_index_here().await,
+                Leader::There(connection) => self.read_index_there(*connection).await,
+                Leader::Unknown => Err(self.behind("no leader is known".into(), 0)),
+            };
+            match answer {
+                Ok(index) => return index,
+                Err(error) => tracing::debug!(node = self.leadership.node(), %error, "no read index yet"),
             }
-            Leader::Unknown => Err(self.behind(format!("node {} knows no leader", self.leadership.node()), 0)),
+            self.clock.sleep(READ_INDEX_PAUSE).await;
+        }
+    }
+
+    /// In a task of its own: when a caller with little time gives up, the time-out must still come and drop a
+    /// connection that is dead without saying so.
+    async fn read_index_there(&self, connection: Connection) -> Result<u64> {
+        let (told, answer) = oneshot::channel();
+        let ask = async move {
+            let request = ReadIndexRequest { header: connection.header() };
+            let mut client = connection.client.clone();
+            let answer = connection.answer(READ_INDEX_TIMEOUT, client.read_index(request)).await;
+            // The caller may have given up.
+            drop(told.send(answer));
+        };
+        drop(Rt::spawn(ask));
+        match answer.await {
+            Ok(Ok(answer)) => Ok(answer.log_index),
+            Ok(Err(status)) => Err(self.behind(format!("no read index from the leader: {}", status.message()), 0)),
+            Err(_) => Err(self.behind("the node is stopping".into(), 0)),
         }
     }
 
