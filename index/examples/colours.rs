@@ -3,19 +3,8 @@
 //! Place: the shortest use of the crate with two threads and originals. Leaves out: enough rows for a graph to matter.
 #![allow(clippy::print_stdout, reason = "an example talks to its reader")]
 
-use engram_index::{Index, Metric, Options, Originals, Search, Workers};
-
-/// A pool of two: even jobs here, odd ones on a thread beside.
-struct Two;
-
-impl Workers for Two {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        std::thread::scope(|scope| {
-            scope.spawn(|| (1..jobs).step_by(2).for_each(job));
-            (0..jobs).step_by(2).for_each(job);
-        });
-    }
-}
+use engram_index::{Index, Metric, Options, Originals, Pool, Search, Snapshot};
+use std::{num::NonZeroUsize, ops::ControlFlow};
 
 /// The colours of a cube with edges of eight steps; the caller's store of originals.
 struct Colours;
@@ -38,14 +27,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for row in 0..512 {
         index.push(&Colours::of(row))?;
     }
-    while let Some(batch) = index.next_batch() {
-        let epoch = index.build(batch, &Two);
-        println!("epoch {}: {} rows, digest {:016x}", epoch.number, epoch.rows, epoch.digest);
-    }
+    index.build_all(&Pool::new(NonZeroUsize::MIN.saturating_add(1)), &mut |progress| {
+        let epoch = progress.epoch;
+        println!("epoch {}: {} of {} rows, digest {:016x}", epoch.number, epoch.rows, progress.rows, epoch.digest);
+        ControlFlow::Continue(())
+    });
     index.check()?;
     let cue = index.cue(&[0.95, 0.5, 0.1])?;
     let warm = |row: u32| Colours::of(row)[0] > Colours::of(row)[2];
-    let found = index.search(&cue, Search { k: 5, ef: 64, visible: u32::MAX }, &warm, Some(&Colours));
+    let found = index.search(&cue, Search { k: 5, ef: 64, at: Snapshot::LATEST }, &warm, Some(&Colours));
     for hit in &found.hits {
         println!("row {:3} {:.2?}: {:.4}", hit.row, Colours::of(hit.row), hit.score);
     }

@@ -5,12 +5,8 @@
 //! `synthetic`: clusters of 768 dimensions. Leaves out: peers.
 #![allow(clippy::disallowed_methods, clippy::print_stdout, reason = "a bench reads the clock and files")]
 
-use engram_index::{Index, Inline, Metric, Options, Originals, Search, Workers};
-use std::{
-    path::Path,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Instant,
-};
+use engram_index::{Index, Inline, Metric, Options, Originals, Pool, Scan, Search, Snapshot, Workers};
+use std::{path::Path, time::Instant};
 
 struct Data {
     dim: usize,
@@ -23,27 +19,6 @@ impl Originals for Data {
     fn vector(&self, row: u32, into: &mut [f32]) -> bool {
         into.copy_from_slice(&self.base[row as usize * self.dim..][..self.dim]);
         true
-    }
-}
-
-struct Threads(usize);
-
-impl Workers for Threads {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, Ordering::Relaxed);
-                if at >= jobs {
-                    return;
-                }
-                job(at);
-            }
-        };
-        std::thread::scope(|scope| {
-            (1..self.0.min(jobs)).for_each(|_| drop(scope.spawn(work)));
-            work();
-        });
     }
 }
 
@@ -62,7 +37,8 @@ fn main() {
     let options =
         Options { ef_construction: number("--efc", 64), m: number("--m", 16), ..Options::new(data.dim, metric, 1) };
     let threads = number("--threads", 2);
-    let (index, encode, whole) = build(&data, options, &Threads(threads));
+    let (index, encode, whole) =
+        build(&data, options, &Pool::new(std::num::NonZeroUsize::new(threads).expect("a thread")));
     let (alone, encode_1, whole_1) = build(&data, options, &Inline);
     assert_eq!(index.epoch(), alone.epoch(), "one graph for any number of threads");
     drop(alone);
@@ -125,7 +101,7 @@ fn curve(index: &Index, data: &Data, originals: bool) {
             let (mut good, started) = (0, Instant::now());
             for (query, truth) in data.queries.chunks(data.dim).zip(&data.truth) {
                 let cue = index.cue(query).expect("a good query");
-                let params = Search { k: 10, ef, visible: u32::MAX };
+                let params = Search { k: 10, ef, at: Snapshot::LATEST };
                 let found = index.search(&cue, params, &|_| true, originals.then_some(data as &dyn Originals));
                 good += found.hits.iter().filter(|hit| truth.contains(&hit.row)).count();
             }
@@ -150,7 +126,7 @@ fn scan(index: &Index, data: &Data) {
     let queries = data.truth.len().min(200);
     for (query, truth) in data.queries.chunks(data.dim).zip(&data.truth[..queries]) {
         let cue = index.cue(query).expect("a good query");
-        let hits = index.scan(&cue, 0..index.rows(), 200, 10, &|_| true, Some(data));
+        let hits = index.scan(&cue, Scan { k: 10, candidates: 200, at: Snapshot::LATEST }, &|_| true, Some(data));
         good += hits.iter().filter(|hit| truth.contains(&hit.row)).count();
     }
     let each = started.elapsed().as_secs_f64() * 1e3 / queries as f64;

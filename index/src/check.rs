@@ -2,7 +2,7 @@
 //!
 //! Place: after every test and behind `engram admin verify`. Proved of each layer: members are those whose level says
 //! so; lists have no hole, no double, no link to itself or beyond the epoch; `tree_spans`; every slot is reachable from
-//! slot 0. Of the whole: the rows' hashes sum to what the digest was made of. Leaves out: whether links are good; that
+//! slot 0. Of the whole: the hashes of rows and forgets sum to what the digest was made of. Leaves out: whether links are good; that
 //! is recall, and is measured.
 
 use crate::{build::children_max, epoch::State, graph::Graph, layer::Layer, level::level};
@@ -38,8 +38,8 @@ pub enum Broken {
         /// The row.
         row: u32,
     },
-    /// The rows' hashes are not those of the digest: codes or links changed since.
-    #[error("the rows' hashes sum to {found:016x}, the digest was made of {stated:016x}")]
+    /// The hashes are not those of the digest: codes, links or forgets changed since.
+    #[error("the hashes of rows and forgets sum to {found:016x}, the digest was made of {stated:016x}")]
     Digest {
         /// Sum of the hashes now.
         found: u64,
@@ -58,7 +58,9 @@ pub(crate) fn check(graph: &Graph) -> Result<(), Broken> {
         (1..slots).try_for_each(|slot| parent(layer, slot))?;
         reachable(layer, slots)?;
     }
-    let found = (0..state.epoch.rows).fold(0u64, |sum, row| sum.wrapping_add(graph.row_hash(row)));
+    let rows = (0..state.epoch.rows).map(|row| graph.row_hash(row));
+    let forgets = (0..state.epoch.forgets).map(|at| graph.forgets.hash(at, graph.options.salt));
+    let found = rows.chain(forgets).fold(0u64, u64::wrapping_add);
     match found == state.sum {
         true => Ok(()),
         false => Err(Broken::Digest { found, stated: state.sum }),

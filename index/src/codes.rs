@@ -29,11 +29,29 @@ impl Codes {
         Self { encoder, bits: Rows::new(words), fine: Rows::new(bytes), weights, next: Mutex::default() }
     }
 
+    /// Of tables that hold equally many rows.
+    pub(crate) fn of(encoder: Encoder, bits: Rows<u64>, fine: Rows<u8>, weights: Rows<u32>) -> Self {
+        assert!(bits.len() == fine.len() && fine.len() == weights.len(), "a row has all its parts");
+        Self { encoder, bits, fine, weights, next: Mutex::default() }
+    }
+
     /// Encodes and appends; the row's number.
     pub(crate) fn push(&self, vector: &[f32]) -> Result<u32, VectorError> {
         let mut next = self.next.lock().expect("an encoder does not panic");
         self.encoder.encode(vector, &mut next)?;
         self.append(&next.code())
+    }
+
+    /// Appends a row that was encoded for equal options.
+    pub(crate) fn take_over(&self, code: &Code) -> Result<u32, VectorError> {
+        let _one_at_a_time = self.next.lock().expect("an encoder does not panic");
+        self.append(code)
+    }
+
+    /// Does something between two pushes; it is told the rows so far.
+    pub(crate) fn between_pushes<R>(&self, work: impl FnOnce(u32) -> R) -> R {
+        let _no_push = self.next.lock().expect("an encoder does not panic");
+        work(self.rows())
     }
 
     /// The weights come last: their length is the number of complete rows.
@@ -48,29 +66,25 @@ impl Codes {
         Ok(row)
     }
 
-    /// Appends a part of a row from a file that holds them apart: bits.
-    pub(crate) fn restore_bits(&self, bits: &[u64]) {
-        self.bits.push(bits);
-    }
-
-    /// Fine code.
-    pub(crate) fn restore_fine(&self, fine: &[u8]) {
-        self.fine.push(fine);
-    }
-
-    /// Weight, which completes the row; false, and nothing appended, where it does not fit the fine code.
-    pub(crate) fn restore_weight(&self, weight: Weight) -> bool {
-        let good = self.encoder.admits(&Code { bits: &[], fine: self.fine.get(self.rows()), weight });
-        if good {
-            self.push_weight(&weight);
-        }
-        good
-    }
-
     fn push_weight(&self, weight: &Weight) {
         let Weight { square, shift, gain } = *weight;
         let weight = [square, shift as u32, gain as u32, (gain >> 32) as u32];
         self.weights.push(&weight[..self.weights.width()]);
+    }
+
+    /// Fine codes of the rows below `rows`, in runs of at most `count`.
+    pub(crate) fn fine_runs(&self, rows: u32, count: u32) -> impl Iterator<Item = &[u8]> {
+        self.fine.runs(rows, count)
+    }
+
+    /// Weights as stored, likewise.
+    pub(crate) fn weight_runs(&self, rows: u32, count: u32) -> impl Iterator<Item = &[u32]> {
+        self.weights.runs(rows, count)
+    }
+
+    /// Bytes of a row's weight.
+    pub(crate) fn weight_bytes(&self) -> usize {
+        self.weights.width() * size_of::<u32>()
     }
 
     /// Complete rows.

@@ -13,7 +13,9 @@ pub struct Epoch {
     pub number: u64,
     /// Rows in the graph: those below this number.
     pub rows: u32,
-    /// Equal on all replicas at the same epoch: of codes, links and levels, chained from epoch to epoch.
+    /// Forgets that the digest knows of: those before the last row.
+    pub forgets: u32,
+    /// Equal on all replicas at the same epoch: of codes, links, levels and forgets, chained from epoch to epoch.
     pub digest: u64,
 }
 
@@ -33,14 +35,16 @@ impl State {
         self.slots.iter().rposition(|&slots| slots > 0).unwrap_or(0)
     }
 
-    /// The state after a batch up to `rows`.
-    pub(crate) fn next(&self, rows: u32, slots: [u32; LAYERS], sum: u64) -> Self {
-        let digest = mix(self.epoch.digest ^ mix(sum ^ mix(u64::from(rows))));
-        Self { epoch: Epoch { number: self.epoch.number + 1, rows, digest }, sum, slots }
+    /// The state after a batch up to `slots[0]` rows.
+    pub(crate) fn next(&self, forgets: u32, slots: [u32; LAYERS], sum: u64) -> Self {
+        let rows = slots[0];
+        let digest = mix(self.epoch.digest ^ mix(sum ^ mix(u64::from(forgets) << 32 | u64::from(rows))));
+        Self { epoch: Epoch { number: self.epoch.number + 1, rows, forgets, digest }, sum, slots }
     }
 }
 
-const WIDTH: usize = 3 + LAYERS;
+const FIELDS: usize = 4;
+const WIDTH: usize = FIELDS + LAYERS;
 
 /// All states so far; the last is the published one.
 pub(crate) struct Epochs(Rows<u64>);
@@ -55,15 +59,16 @@ impl Epochs {
         let published = self.0.len();
         let Some(last) = published.checked_sub(1) else { return State::default() };
         let record = self.0.get(last);
-        let slots: [u32; LAYERS] = std::array::from_fn(|level| record[3 + level] as u32);
-        let epoch = Epoch { number: record[0], rows: slots[0], digest: record[1] };
+        let slots: [u32; LAYERS] = std::array::from_fn(|level| record[FIELDS + level] as u32);
+        let epoch = Epoch { number: record[0], rows: slots[0], forgets: record[3] as u32, digest: record[1] };
         State { epoch, sum: record[2], slots }
     }
 
     pub(crate) fn publish(&self, state: &State) {
         assert_eq!(state.epoch.rows, state.slots[0], "the base holds every row");
-        let mut record = [state.epoch.number, state.epoch.digest, state.sum, 0, 0, 0, 0, 0, 0];
-        for (place, &slots) in record[3..].iter_mut().zip(&state.slots) {
+        let Epoch { number, digest, forgets, .. } = state.epoch;
+        let mut record = [number, digest, state.sum, u64::from(forgets), 0, 0, 0, 0, 0, 0];
+        for (place, &slots) in record[FIELDS..].iter_mut().zip(&state.slots) {
             *place = u64::from(slots);
         }
         self.0.push(&record);

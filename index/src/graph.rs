@@ -7,6 +7,7 @@ use crate::{
     code::{Code, Encoder, Measure, Traverse},
     codes::Codes,
     epoch::{Epochs, State},
+    forget::Forgets,
     kernel::Kernels,
     layer::Layer,
     level::{LAYERS, level},
@@ -22,6 +23,7 @@ pub(crate) struct Graph {
     pub(crate) codes: Codes,
     /// The base first.
     pub(crate) layers: Vec<Layer>,
+    pub(crate) forgets: Forgets,
     pub(crate) epochs: Epochs,
 }
 
@@ -31,7 +33,7 @@ impl Graph {
         let words = codes.encoder.words();
         let degree = |level| if level == 0 { 2 * options.m } else { options.m };
         let layers = (0..LAYERS).map(|level| Layer::new(level, degree(level), words)).collect();
-        Self { options, codes, layers, epochs: Epochs::new() }
+        Self { options, codes, layers, forgets: Forgets::new(), epochs: Epochs::new() }
     }
 
     pub(crate) fn view(&self, state: &State, level: usize, traverse: Traverse, measure: Measure) -> View<'_> {

@@ -10,19 +10,33 @@ use crate::{
     code::Encoded,
     codec::{self, LoadError},
     epoch::Epoch,
+    footprint::Footprint,
+    forget::{NoSuchRow, Snapshot},
     graph::Graph,
     kernel::Kernels,
+    nearest::Nearest,
     options::{Options, OptionsError},
-    scan::{self, Cue, Hit},
+    reindex::Generation,
+    scan::{self, Cue, Hit, Scan},
     search::{self, Found, Readers, Search},
     vector::{Exact, Originals, VectorError},
     workers::Workers,
 };
+use bytes::Bytes;
 use std::{
-    io::{self, Read, Write},
-    ops::Range,
+    io::{self, Write},
+    ops::{ControlFlow, Range},
     sync::Mutex,
 };
+
+/// How far a build is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The graph after the last batch.
+    pub epoch: Epoch,
+    /// Rows pushed; those beyond the epoch are still to be built, or too few for a batch.
+    pub rows: u32,
+}
 
 /// One space's index. See the crate's guide for an example.
 pub struct Index {
@@ -65,6 +79,25 @@ impl Index {
         self.graph.codes.rows()
     }
 
+    /// Forgets a row: it is in no snapshot after this, and the graph routes through it. False when it was forgotten
+    /// before. Its place among the pushes is part of the input.
+    pub fn forget(&self, row: u32) -> Result<bool, NoSuchRow> {
+        self.graph.codes.between_pushes(|rows| match row < rows {
+            true => Ok(self.graph.forgets.forget(row, rows)),
+            false => Err(NoSuchRow { row, rows }),
+        })
+    }
+
+    /// What a reader that comes now may see. Stays good, whatever is pushed or forgotten later.
+    pub fn now(&self) -> Snapshot {
+        self.graph.codes.between_pushes(|rows| Snapshot { rows, forgets: self.graph.forgets.count() })
+    }
+
+    /// Whether `at` has the row: it was pushed before and not forgotten.
+    pub fn lives(&self, row: u32, at: Snapshot) -> bool {
+        row < at.rows.min(self.rows()) && self.graph.forgets.lives(row, at.forgets)
+    }
+
     /// The next batch if all its rows are there. Batches are cut by row number alone.
     pub fn next_batch(&self) -> Option<Range<u32>> {
         let batch = batch_after(self.graph.epochs.now().epoch.rows);
@@ -87,6 +120,21 @@ impl Index {
         builder.build(&self.graph, batch, workers).epoch
     }
 
+    /// Builds one complete batch after another and reports each epoch, until none is left or `report` breaks off. What was
+    /// built stays; a later call goes on behind it.
+    ///
+    /// # Panics
+    /// As `build`.
+    pub fn build_all(&self, workers: &dyn Workers, report: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Epoch {
+        while let Some(batch) = self.next_batch() {
+            let epoch = self.build(batch, workers);
+            if report(Progress { epoch, rows: self.rows() }).is_break() {
+                break;
+            }
+        }
+        self.epoch()
+    }
+
     /// The published graph.
     pub fn epoch(&self) -> Epoch {
         self.graph.epochs.now().epoch
@@ -99,7 +147,7 @@ impl Index {
         Ok(Cue { encoded, exact: Exact::new(vector, &self.graph.codes.encoder.kernels) })
     }
 
-    /// Searches the graph approximately and the tail by scan: only rows below `params.visible` that pass the filter,
+    /// Searches the graph approximately and the tail by scan: only rows of the snapshot `params.at` that pass the filter,
     /// best first. With `originals` the nearest are rescored by them.
     pub fn search(
         &self,
@@ -108,22 +156,75 @@ impl Index {
         filter: &dyn Fn(u32) -> bool,
         originals: Option<&dyn Originals>,
     ) -> Found {
-        search::search(&self.graph, &self.readers, cue, params, filter, originals)
+        let found = search::search(&self.graph, &self.readers, &[cue], params, filter, originals);
+        found.into_iter().next().expect("an answer for each cue")
     }
 
-    /// Scans the codes of the rows of `range` that pass: the `candidates` nearest by (distance, row), rescored, the `k`
+    /// Several searches that take turns on this thread, so that one works while another waits for memory: the answers
+    /// of `search`, one for each cue, in less time together and in more time each.
+    pub fn search_many(
+        &self,
+        cues: &[Cue],
+        params: Search,
+        filter: &dyn Fn(u32) -> bool,
+        originals: Option<&dyn Originals>,
+    ) -> Vec<Found> {
+        let cues: Vec<&Cue> = cues.iter().collect();
+        search::search(&self.graph, &self.readers, &cues, params, filter, originals)
+    }
+
+    /// Hits best first, for as long as they are asked for: `params` says how many and how wide at first; each time they
+    /// run out, a search twice as wide goes on. In the end every row of the snapshot that passes has come once.
+    pub fn nearest<'a>(
+        &'a self,
+        cue: &'a Cue,
+        params: Search,
+        filter: &'a dyn Fn(u32) -> bool,
+        originals: Option<&'a dyn Originals>,
+    ) -> Nearest<'a> {
+        let next = Search { k: params.k.max(1), ef: params.ef.max(params.k).max(1), ..params };
+        let (known, at_hand) = (Vec::new(), Vec::new().into_iter());
+        Nearest { index: self, cue, next, filter, originals, known, at_hand, exhausted: false }
+    }
+
+    /// Scans the codes of the snapshot's rows that pass: the `candidates` nearest by (distance, row), rescored, the `k`
     /// best of them. The same answer on every machine, whatever the graph.
     pub fn scan(
         &self,
         cue: &Cue,
-        range: Range<u32>,
-        candidates: usize,
-        k: usize,
+        params: Scan,
         filter: &dyn Fn(u32) -> bool,
         originals: Option<&dyn Originals>,
     ) -> Vec<Hit> {
-        let near = scan::candidates(&self.graph, &cue.encoded.code(), range, candidates.max(k), filter);
-        scan::hits(&self.graph, cue, near, k, originals)
+        let lives = |row: u32| self.graph.forgets.lives(row, params.at.forgets) && filter(row);
+        let candidates = params.candidates.max(params.k);
+        let near = scan::candidates(&self.graph, &cue.encoded.code(), 0..params.at.rows, candidates, &lives);
+        scan::hits(&self.graph, cue, near, params.k, originals)
+    }
+
+    /// Begins a new generation: the rows that live in `at`, in an index of their own.
+    ///
+    /// # Panics
+    /// When `at` is of the future.
+    pub fn reindex(&self, at: Snapshot) -> Generation {
+        let now = self.now();
+        assert!(at.rows <= now.rows && at.forgets <= now.forgets, "a snapshot up to {now:?}, not {at:?}");
+        Generation::new(self, at)
+    }
+
+    /// Without rows, with all else as it is here.
+    pub(crate) fn empty_twin(&self) -> Self {
+        let graph = Graph::new(self.graph.options, self.graph.codes.encoder.kernels);
+        Self { graph, builder: Mutex::new(Builder::new()), readers: Readers::default() }
+    }
+
+    pub(crate) fn graph(&self) -> &Graph {
+        &self.graph
+    }
+
+    /// Bytes that the rows take up, by part.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of(&self.graph)
     }
 
     /// Proves the graph's invariants and its digest. Builds wait meanwhile.
@@ -132,17 +233,18 @@ impl Index {
         check::check(&self.graph)
     }
 
-    /// Writes the graph and the codes of its rows; the epoch that was written. Builds wait meanwhile, readers and pushes
-    /// do not.
+    /// Writes the graph, the codes of its rows and the forgets that it knows; the epoch that was written. Builds wait
+    /// meanwhile, readers and pushes do not.
     pub fn save(&self, out: &mut dyn Write) -> io::Result<Epoch> {
         let _no_build = self.builder.lock().expect("no save after a build that panicked");
         codec::save(&self.graph, out)
     }
 
-    /// Reads what `save` wrote. The rows that were not in the graph are to be pushed anew: those from `rows()` on.
-    /// Checksums are verified, the graph's invariants are not: that is `check`.
-    pub fn load(input: &mut dyn Read) -> Result<Self, LoadError> {
-        let graph = codec::load(input, Kernels::detect())?;
+    /// Opens what `save` wrote: a mapped file (`Bytes::from_owner`), whose codes are then read from where they lie, or
+    /// memory. What came after the saved graph is to be done anew, in its order: pushes from row `rows()` on, and forgets
+    /// but the first `now().forgets`. Checksums are verified, the graph's invariants are not: that is `check`.
+    pub fn open(file: &Bytes) -> Result<Self, LoadError> {
+        let graph = codec::open(file, Kernels::detect())?;
         let mut builder = Builder::new();
         builder.recount(&graph);
         Ok(Self { graph, builder: Mutex::new(builder), readers: Readers::default() })

@@ -4,7 +4,7 @@
 //! # In short
 //!
 //! ```
-//! use engram_index::{Index, Inline, Metric, Options, Search};
+//! use engram_index::{Index, Inline, Metric, Options, Search, Snapshot};
 //!
 //! let index = Index::new(Options::new(4, Metric::Cosine, 7))?;
 //! for i in 0..100u8 {
@@ -16,7 +16,7 @@
 //!     index.build(batch, &Inline);
 //! }
 //! let cue = index.cue(&[1.0, 0.0, 0.3, 0.1])?;
-//! let found = index.search(&cue, Search { k: 3, ef: 32, visible: u32::MAX }, &|row| row % 2 == 0, None);
+//! let found = index.search(&cue, Search { k: 3, ef: 32, at: Snapshot::LATEST }, &|row| row % 2 == 0, None);
 //! assert_eq!(found.hits.iter().map(|hit| hit.row).collect::<Vec<_>>(), [0, 2, 4]);
 //! assert_eq!((found.epoch.rows, found.tail_scanned), (64, 36));
 //! index.check()?;
@@ -76,6 +76,8 @@ mod code;
 mod codec;
 mod codes;
 mod epoch;
+mod footprint;
+mod forget;
 mod graph;
 mod hash;
 mod index;
@@ -83,7 +85,10 @@ mod kernel;
 mod kernel_scalar;
 mod layer;
 mod level;
+mod nearest;
 mod options;
+mod pool;
+mod reindex;
 mod rotate;
 mod scan;
 mod search;
@@ -94,10 +99,15 @@ mod workers;
 pub use check::Broken;
 pub use codec::{FORMAT_VERSION, LoadError};
 pub use epoch::Epoch;
-pub use index::Index;
+pub use footprint::Footprint;
+pub use forget::{NoSuchRow, Snapshot};
+pub use index::{Index, Progress};
 pub use kernel::Kernels;
+pub use nearest::Nearest;
 pub use options::{Metric, Options, OptionsError};
-pub use scan::{Cue, Hit};
+pub use pool::{Counters, Pool, WorkerCounters};
+pub use reindex::Generation;
+pub use scan::{Cue, Hit, Scan};
 pub use search::{Found, Search};
 pub use vector::{Originals, VectorError};
 pub use workers::{Inline, Workers};

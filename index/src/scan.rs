@@ -6,6 +6,7 @@
 
 use crate::{
     code::{Code, Encoded},
+    forget::Snapshot,
     graph::Graph,
     vector::{Exact, Originals},
 };
@@ -28,6 +29,17 @@ pub struct Hit {
     /// The metric's value: cosine similarity, inner product or negative squared L2 distance; of the originals where
     /// they were given and could be read, else as the codes know it.
     pub score: f32,
+}
+
+/// What a scan is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Scan {
+    /// Hits wanted.
+    pub k: usize,
+    /// Rows by code that are rescored for them; at least `k` are taken.
+    pub candidates: usize,
+    /// Only the rows of this snapshot are looked at.
+    pub at: Snapshot,
 }
 
 /// Of `k` hits asked for, the rows whose originals are looked at: fixed, because answers depend on it.

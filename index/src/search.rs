@@ -8,10 +8,11 @@
 use crate::{
     code::{Code, Traverse},
     epoch::{Epoch, State},
+    forget::Snapshot,
     graph::{Graph, Path},
     scan::{self, Cue, Hit},
     vector::Originals,
-    walk::{Limits, Walk},
+    walk::{Limits, WALKS, Walk},
 };
 use std::sync::Mutex;
 
@@ -22,8 +23,8 @@ pub struct Search {
     pub k: usize,
     /// Width of the beam: more finds more and takes longer. At least `k` is used.
     pub ef: usize,
-    /// Only rows below it are looked at; `u32::MAX` for all.
-    pub visible: u32,
+    /// Only the rows of this snapshot are looked at.
+    pub at: Snapshot,
 }
 
 /// The answer to a search.
@@ -40,7 +41,7 @@ pub struct Found {
 /// Candidates of a scan that stands in for a walk, or looks through the tail, at least.
 const SCANNED_MIN: usize = 256;
 
-/// Sets of one walk, for readers.
+/// Sets of walks, for readers.
 #[derive(Default)]
 pub(crate) struct Readers(Mutex<Vec<Vec<Walk>>>);
 
@@ -49,76 +50,92 @@ impl Readers {
     const KEPT: usize = 32;
 
     #[inline(always)]
-    fn with<R>(&self, work: impl FnOnce(&mut [Walk]) -> R) -> R {
+    fn with<R>(&self, walks: usize, work: impl FnOnce(&mut [Walk]) -> R) -> R {
         let lock = || self.0.lock().expect("nothing panics with the sets locked");
-        let mut walks = lock().pop().unwrap_or_else(|| Walk::set(1));
-        let result = work(&mut walks);
+        let mut set = lock().pop().unwrap_or_default();
+        if set.len() < walks {
+            set.resize_with(walks, Walk::default);
+        }
+        let result = work(&mut set[..walks]);
         let mut kept = lock();
         if kept.len() < Self::KEPT {
-            kept.push(walks);
+            kept.push(set);
         }
         result
     }
 }
 
+/// Near rows by (distance, row).
+type Near = Vec<(u32, u32)>;
+
+/// Answers each cue as if it were alone; their walks take turns.
 pub(crate) fn search(
     graph: &Graph,
     readers: &Readers,
-    cue: &Cue,
+    cues: &[&Cue],
     params: Search,
     filter: &dyn Fn(u32) -> bool,
     originals: Option<&dyn Originals>,
-) -> Found {
+) -> Vec<Found> {
     let state = graph.epochs.now();
     // After the epoch: the rows of a graph are all there.
-    let visible = params.visible.min(graph.codes.rows());
+    let visible = params.at.rows.min(graph.codes.rows());
     let ef = params.ef.max(params.k);
     let tail = state.epoch.rows.min(visible)..visible;
     let tail_scanned = tail.len() as u32;
-    let code = cue.encoded.code();
-    let mut near = Vec::new();
+    // Read once: most indexes have no forgets, and their rows need not be asked.
+    let forgets = params.at.forgets.min(graph.forgets.count());
+    let lives = |row: u32| graph.forgets.lives(row, forgets) && filter(row);
+    let passes: &dyn Fn(u32) -> bool = if forgets == 0 { filter } else { &lives };
+    let mut near = vec![Near::new(); cues.len()];
     if params.k > 0 {
         let kernels = &graph.codes.encoder.kernels;
-        near = kernels.enter(|| walked(graph, readers, &state, &code, ef, visible, filter));
-        near.extend(scan::candidates(graph, &code, tail, ef.max(SCANNED_MIN), filter));
-        near.sort_unstable();
+        kernels.enter(|| walked(graph, readers, &state, cues, ef, visible, passes, &mut near));
     }
-    Found { hits: scan::hits(graph, cue, near, params.k, originals), epoch: state.epoch, tail_scanned }
+    let found = cues.iter().zip(near).map(|(cue, mut near)| {
+        if params.k > 0 && tail_scanned > 0 {
+            let tail = tail.clone();
+            near.extend(scan::candidates(graph, &cue.encoded.code(), tail, ef.max(SCANNED_MIN), passes));
+            near.sort_unstable();
+        }
+        Found { hits: scan::hits(graph, cue, near, params.k, originals), epoch: state.epoch, tail_scanned }
+    });
+    found.collect()
 }
 
-/// The nearest rows of the graph: by a walk, or by a scan where so few rows pass that a walk would see more.
+/// The nearest rows of the graph: by walks, or by a scan where so few rows pass that a walk would see more.
 #[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "a step of `search`, apart because it is compiled for the kernels' CPU")]
 fn walked(
     graph: &Graph,
     readers: &Readers,
     state: &State,
-    code: &Code,
+    cues: &[&Cue],
     ef: usize,
     visible: u32,
-    filter: &dyn Fn(u32) -> bool,
-) -> Vec<(u32, u32)> {
+    passes: &dyn Fn(u32) -> bool,
+    near: &mut [Near],
+) {
     let rows = state.epoch.rows;
     if rows == 0 || visible == 0 {
-        return Vec::new();
+        return;
     }
     let measure = graph.codes.encoder.search_measure();
-    let mut near = Vec::new();
-    let mut cut_short = false;
-    readers.with(|walks| {
-        let mut path = [Path::default()];
-        graph.descend(state, walks, measure, |_| *code, &mut path);
+    let code = |at: usize| -> Code<'_> { cues[at].encoded.code() };
+    let scanned = |at: usize| scan::candidates(graph, &code(at), 0..rows.min(visible), ef.max(SCANNED_MIN), passes);
+    let mut cut_short = Vec::new();
+    readers.with(cues.len().min(WALKS), |walks| {
+        let mut paths = vec![Path::default(); cues.len()];
+        graph.descend(state, walks, measure, code, &mut paths);
         // A walk sees some ten rows for each that its beam holds; seeing one costs some sixteen times scanning one.
         let limits = Limits { ef, seen_max: ef.saturating_mul(32).saturating_add(rows as usize / 32) };
         let view = graph.view(state, 0, Traverse::Both, measure);
-        let start = |_| (*code, graph.entry(state, 0, &path[0]));
-        let answers = |row| row < visible && filter(row);
-        view.run(walks, &limits, 1, start, answers, |done| {
-            near.extend(done.beam.found());
-            cut_short = done.cut_short;
+        let start = |at: usize| (code(at), graph.entry(state, 0, &paths[at]));
+        let answers = |row| row < visible && passes(row);
+        view.run(walks, &limits, cues.len(), start, answers, |done| match done.cut_short {
+            true => cut_short.push(done.job),
+            false => near[done.job].extend(done.beam.found()),
         });
     });
-    if cut_short {
-        near = scan::candidates(graph, code, 0..rows.min(visible), ef.max(SCANNED_MIN), filter);
-    }
-    near
+    cut_short.into_iter().for_each(|at| near[at] = scanned(at));
 }

@@ -40,11 +40,6 @@ enum Turn {
 }
 
 impl Walk {
-    /// `count` walks, 1 for a single query.
-    pub(crate) fn set(count: usize) -> Vec<Walk> {
-        (0..count).map(|_| Walk::default()).collect()
-    }
-
     #[inline(always)]
     fn begin(&mut self, job: usize, slots: u32, ef: usize, entry: u32) {
         for slot in self.touched.drain(..) {

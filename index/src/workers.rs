@@ -11,8 +11,9 @@ use std::{
 
 /// Runs jobs. The index has no threads of its own.
 pub trait Workers: Send + Sync {
-    /// Calls `job(0)` to `job(jobs - 1)`, each exactly once, in any order, on any threads; returns when all are done.
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync));
+    /// Calls `job(0)` to `job(jobs - 1)`, each exactly once, in any order, on any threads; returns when all are done. A
+    /// job has up to `rows` rows to work on, by which a pool may judge what it is worth to move one.
+    fn run(&self, jobs: usize, rows: usize, job: &(dyn Fn(usize) + Sync));
 }
 
 /// Runs the jobs in order on the caller's thread.
@@ -20,16 +21,21 @@ pub trait Workers: Send + Sync {
 pub struct Inline;
 
 impl Workers for Inline {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
         (0..jobs).for_each(job);
     }
 }
 
 /// Runs pure jobs and collects their results in order. A job that panics, or that the pool lost, is run once
 /// more on this thread; if it panics again, so does this.
-pub(crate) fn collect<R: Send>(workers: &dyn Workers, jobs: usize, job: impl Fn(usize) -> R + Sync) -> Vec<R> {
+pub(crate) fn collect<R: Send>(
+    workers: &dyn Workers,
+    jobs: usize,
+    rows: usize,
+    job: impl Fn(usize) -> R + Sync,
+) -> Vec<R> {
     let slots: Vec<Mutex<Option<R>>> = (0..jobs).map(|_| Mutex::new(None)).collect();
-    workers.run(jobs, &|at| {
+    workers.run(jobs, rows, &|at| {
         // A job writes nothing that a second run would read: `job_is_pure`.
         if let Ok(result) = catch_unwind(AssertUnwindSafe(|| job(at))) {
             *slots[at].lock().expect("no job panics with its slot locked") = Some(result);
@@ -49,7 +55,7 @@ mod tests {
     #[test]
     fn a_job_that_panics_once_is_run_again_and_its_result_stands_in_its_place() {
         let falls = AtomicUsize::new(0);
-        let results = collect(&Inline, 5, |at| {
+        let results = collect(&Inline, 5, 1, |at| {
             assert!(at != 3 || falls.fetch_add(1, Ordering::Relaxed) > 0, "the first run of job 3 falls");
             at * 10
         });
@@ -61,10 +67,10 @@ mod tests {
     fn a_job_that_the_pool_lost_is_run_by_the_caller() {
         struct Lazy;
         impl Workers for Lazy {
-            fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+            fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
                 (0..jobs).filter(|at| at % 2 == 0).for_each(job);
             }
         }
-        assert_eq!(collect(&Lazy, 4, |at| at), [0, 1, 2, 3]);
+        assert_eq!(collect(&Lazy, 4, 1, |at| at), [0, 1, 2, 3]);
     }
 }

@@ -5,8 +5,11 @@
 
 mod support;
 
-use engram_index::{Epoch, Index, Inline, Kernels, Metric, Options, Search};
-use std::sync::atomic::{AtomicBool, Ordering};
+use engram_index::{Epoch, Index, Inline, Kernels, Metric, Options, Pool, Scan, Search, Snapshot};
+use std::{
+    num::NonZeroUsize,
+    sync::atomic::{AtomicBool, Ordering},
+};
 use support::*;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
@@ -22,8 +25,10 @@ fn workers_and_their_order_leave_the_digest_alone() {
         let data = Data::clustered(4000, dim, 30, 1);
         let expected = digest(options, &data, &Inline);
         assert_eq!(expected, digest(options, &data, &Reversed));
-        assert_eq!(expected, digest(options, &data, &Threads(2)));
-        assert_eq!(expected, digest(options, &data, &Threads(3)));
+        for threads in [1, 2, 3, 8] {
+            let pool = Pool::new(NonZeroUsize::new(threads).expect("not zero"));
+            assert_eq!(expected, digest(options, &data, &pool), "{threads} threads");
+        }
         assert_ne!(expected, digest(Options { salt: 6, ..options }, &data, &Inline));
     }
 }
@@ -39,10 +44,11 @@ fn scalar_kernels_build_the_same_graph_and_give_the_same_answers() {
             fill(&slow, &data, &Inline);
             assert_eq!(fast.epoch(), slow.epoch());
             for row in [0, 600, 1199] {
-                let params = Search { k: 10, ef: 50, visible: u32::MAX };
+                let params = Search { k: 10, ef: 50, at: Snapshot::LATEST };
                 let answer = |index: &Index| {
                     let cue = cue(index, data.row(row));
-                    let scanned = index.scan(&cue, 100..1100, 50, 10, &|row| row % 2 == 0, Some(&data));
+                    let scan = Scan { k: 10, candidates: 50, at: first(1100) };
+                    let scanned = index.scan(&cue, scan, &|row| row % 2 == 0, Some(&data));
                     (index.search(&cue, params, &everything, Some(&data)), scanned)
                 };
                 assert_eq!(answer(&fast), answer(&slow));
@@ -66,7 +72,7 @@ fn the_timing_of_pushes_and_readers_leaves_the_digest_alone() {
             index.build(batch, &Reversed);
         }
         if row.is_multiple_of(50) {
-            index.search(&cue(&index, x), Search { k: 5, ef: 20, visible: u32::MAX }, &everything, None);
+            index.search(&cue(&index, x), Search { k: 5, ef: 20, at: Snapshot::LATEST }, &everything, None);
         }
     }
     assert_eq!(build_all(&index, &Threads(2)), expected);
@@ -109,7 +115,7 @@ fn epochs_chain_their_digests_and_row_hashes_follow_the_links() {
     assert_eq!(index.row_hash(index.epoch().rows), None);
 }
 
-/// Pinned: these graphs are what version 1 of the format means.
+/// Pinned: these graphs are what version 2 of the format means.
 const GOLDEN: [(usize, usize, Metric, u64); 6] = [
     (100, 3, Metric::L2, 0xc5a5_b13d_59ae_ad32),
     (100, 300, Metric::Cosine, 0x27af_5aa2_6558_590d),
@@ -143,7 +149,7 @@ fn readers_beside_a_build_see_whole_answers() {
                     round = mix(round);
                     let visible = (round >> 32) as u32 % (index.rows() + 1);
                     let query = data.row(round as usize % data.len());
-                    let params = Search { k: 10, ef: 30, visible };
+                    let params = Search { k: 10, ef: 30, at: first(visible) };
                     let found = index.search(&cue(index, query), params, &|row| row % 3 != 0, None);
                     let mut rows: Vec<u32> = found.hits.iter().map(|hit| hit.row).collect();
                     assert!(rows.iter().all(|&row| row < visible && row % 3 != 0));

@@ -4,12 +4,14 @@
 
 mod support;
 
-use engram_index::{Index, Inline, Metric, Options, OptionsError, Search, VectorError, Workers};
+use engram_index::{Index, Inline, Metric, Options, OptionsError, Scan, Search, Snapshot, VectorError, Workers};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::atomic::{AtomicUsize, Ordering},
 };
 use support::*;
+
+const ALL: Scan = Scan { k: 5, candidates: 5, at: Snapshot::LATEST };
 
 fn index(dim: usize, metric: Metric) -> Index {
     Index::new(Options::new(dim, metric, 1)).expect("good options")
@@ -46,9 +48,9 @@ fn dot_and_l2_take_zero_and_refuse_what_their_scale_cannot_hold() {
 #[test]
 fn an_empty_index_answers_with_nothing() {
     let index = index(3, Metric::L2);
-    let found = index.search(&cue(&index, &[1.0; 3]), Search { k: 5, ef: 5, visible: u32::MAX }, &everything, None);
+    let found = index.search(&cue(&index, &[1.0; 3]), Search { k: 5, ef: 5, at: Snapshot::LATEST }, &everything, None);
     assert_eq!((found.hits.len(), found.tail_scanned), (0, 0));
-    assert!(index.scan(&cue(&index, &[1.0; 3]), 0..99, 5, 5, &everything, None).is_empty());
+    assert!(index.scan(&cue(&index, &[1.0; 3]), ALL, &everything, None).is_empty());
     assert_eq!((index.next_batch(), index.check()), (None, Ok(())));
 }
 
@@ -61,7 +63,7 @@ fn tail_and_graph_are_one_answer_without_doubles() {
         while index.epoch().rows < built {
             index.build(index.next_batch().expect("rows enough"), &Inline);
         }
-        let params = Search { k: 300, ef: 300, visible: u32::MAX };
+        let params = Search { k: 300, ef: 300, at: Snapshot::LATEST };
         let found = index.search(&cue(&index, data.row(3)), params, &everything, Some(&data));
         let mut rows: Vec<u32> = found.hits.iter().map(|hit| hit.row).collect();
         rows.sort_unstable();
@@ -77,7 +79,8 @@ fn a_scan_is_the_same_before_and_after_a_build() {
     let index = index(256, Metric::Cosine);
     data.rows().for_each(|x| assert!(index.push(x).is_ok()));
     let cue = cue(&index, data.row(77));
-    let scan = || index.scan(&cue, 50..1900, 100, 10, &|row| row % 7 != 1, Some(&data));
+    let params = Scan { k: 10, candidates: 100, at: first(1900) };
+    let scan = || index.scan(&cue, params, &|row| row >= 50 && row % 7 != 1, Some(&data));
     let before = scan();
     build_all(&index, &Inline);
     assert_eq!(before, scan());
@@ -104,7 +107,7 @@ fn a_batch_that_does_not_fit_is_an_assert_and_changes_nothing() {
 struct Falling(AtomicUsize);
 
 impl Workers for Falling {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
         for at in 0..jobs {
             if !self.0.fetch_add(1, Ordering::Relaxed).is_multiple_of(3) {
                 job(at);

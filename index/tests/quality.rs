@@ -6,11 +6,11 @@
 
 mod support;
 
-use engram_index::{Inline, Metric, Options, Search};
+use engram_index::{Inline, Metric, Options, Search, Snapshot};
 use support::*;
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::Dot, Metric::L2];
-const ALL: Search = Search { k: 10, ef: 128, visible: u32::MAX };
+const ALL: Search = Search { k: 10, ef: 128, at: Snapshot::LATEST };
 
 /// The recall with and without originals.
 fn measured(options: Options, data: &Data, queries: &Data) -> (f64, f64) {
@@ -81,7 +81,7 @@ fn every_row_finds_itself() {
         for dim in [2, 24, 256] {
             let data = Data::clustered(3000, dim, 40, 6);
             let index = filled(Options::new(dim, metric, 7), &data, &Inline);
-            let params = Search { k: 1, ef: 64, visible: u32::MAX };
+            let params = Search { k: 1, ef: 64, at: Snapshot::LATEST };
             let mut lost = 0;
             for (row, x) in data.rows().enumerate() {
                 let hits = index.search(&cue(&index, x), params, &everything, None).hits;
@@ -106,7 +106,7 @@ fn filters_strict_and_loose_keep_recall() {
             assert!(found >= 0.95, "{metric:?}, one in {share}: {found}");
         }
         for visible in [0, 1, 10, 63, 64, 65, 3000, 5999] {
-            let found = recall(&index, &data, &queries, Search { visible, ..ALL }, true, &everything);
+            let found = recall(&index, &data, &queries, Search { at: first(visible), ..ALL }, true, &everything);
             assert!(found >= 0.95 || visible == 0, "{metric:?}, {visible} visible: {found}");
         }
         assert!(index.search(&cue(&index, data.row(0)), ALL, &|_| false, None).hits.is_empty());
@@ -123,7 +123,7 @@ fn small_and_very_new_graphs_answer_in_full() {
             if row % 7 == 0 {
                 build_all(&index, &Inline);
             }
-            let visible = Search { visible: row as u32 + 1, ..ALL };
+            let visible = Search { at: first(row as u32 + 1), ..ALL };
             if row % 10 == 0 {
                 let found = recall(&index, &data, &Data::uniform(3, 20, 10), visible, true, &everything);
                 assert_eq!(found, 1.0, "{metric:?} {row}");

@@ -4,7 +4,8 @@
 
 mod support;
 
-use engram_index::{FORMAT_VERSION, Index, Inline, LoadError, Metric, Options, Search};
+use bytes::Bytes;
+use engram_index::{FORMAT_VERSION, Index, Inline, LoadError, Metric, Options, Search, Snapshot};
 use support::*;
 
 fn saved(index: &Index) -> Vec<u8> {
@@ -14,7 +15,7 @@ fn saved(index: &Index) -> Vec<u8> {
 }
 
 fn loaded(bytes: &[u8]) -> Index {
-    Index::load(&mut &*bytes).expect("what was saved")
+    Index::open(&Bytes::copy_from_slice(bytes)).expect("what was saved")
 }
 
 #[test]
@@ -37,7 +38,7 @@ fn an_index_goes_on_after_loading_as_if_nothing_had_happened() {
         }
         assert_eq!(build_all(&other, &Threads(2)), build_all(&index, &Inline));
         assert_eq!(other.check(), Ok(()));
-        let params = Search { k: 10, ef: 50, visible: u32::MAX };
+        let params = Search { k: 10, ef: 50, at: Snapshot::LATEST };
         let answer = |index: &Index| index.search(&cue(index, data.row(7)), params, &everything, Some(&data));
         assert_eq!(answer(&other), answer(&index));
         assert_eq!(saved(&loaded(&saved(&other))), saved(&index));
@@ -59,11 +60,11 @@ fn every_flipped_bit_is_refused_and_none_panics() {
     for at in (0..bytes.len()).step_by(7).chain(0..150) {
         let mut damaged = bytes.clone();
         damaged[at] ^= 1 << (at % 8);
-        match Index::load(&mut &*damaged) {
+        match Index::open(&Bytes::from(damaged)) {
             Err(LoadError::Damaged { block, offset, .. }) => {
                 assert!(offset <= at as u64 && (block > 0) == (offset > 0), "byte {at}: block {block} at {offset}");
             }
-            Err(LoadError::Io { .. } | LoadError::Version(_)) => panic!("byte {at} is damage"),
+            Err(LoadError::Version(_)) => panic!("byte {at} is damage"),
             Ok(_) => panic!("byte {at} was loaded"),
         }
     }
@@ -74,10 +75,20 @@ fn a_file_cut_short_or_of_another_kind_is_refused() {
     let data = Data::clustered(200, 6, 5, 1);
     let bytes = saved(&filled(Options::new(6, Metric::L2, 1), &data, &Inline));
     for length in [0, 1, 15, 16, 100, bytes.len() / 2, bytes.len() - 1] {
-        assert!(matches!(Index::load(&mut &bytes[..length]), Err(LoadError::Damaged { .. })), "{length}");
+        assert!(
+            matches!(Index::open(&Bytes::copy_from_slice(&bytes[..length])), Err(LoadError::Damaged { .. })),
+            "{length}"
+        );
     }
     let noise: Vec<u8> = (0..4000u64).map(|i| mix(i) as u8).collect();
-    let refused = Index::load(&mut &*noise).err().expect("noise is no index").to_string();
+    let refused = Index::open(&Bytes::from(noise)).err().expect("noise is no index").to_string();
     assert_eq!(refused, "block 0 at offset 0 is damaged: not a saved index");
-    assert_eq!(FORMAT_VERSION, 1);
+    assert_eq!(FORMAT_VERSION, 2);
+    let mut longer = bytes.clone();
+    longer.push(0);
+    assert!(matches!(Index::open(&longer.into()), Err(LoadError::Damaged { what: "bytes after the end", .. })));
+    let mut oldest = bytes;
+    oldest[4..8].copy_from_slice(&120u32.to_le_bytes());
+    oldest[24] = 1;
+    assert_eq!(Index::open(&oldest.into()).err(), Some(LoadError::Version(1)));
 }

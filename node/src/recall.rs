@@ -44,8 +44,8 @@ pub struct Recall {
 pub struct View {
     /// The space.
     pub space: Arc<Space>,
-    /// Rows applied at that index.
-    pub rows: u32,
+    /// Rows applied, and those of them forgotten, at that index.
+    pub at: engram_index::Snapshot,
     /// What the answer states.
     pub snapshot: Snapshot,
 }
@@ -95,21 +95,21 @@ impl Recall {
     fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
         let data = self.leadership.state().read();
         let space = data.space(name)?.clone();
-        let (rows, applied_index) = (space.rows.len(), data.applied.map_or(0, |id| id.index));
+        let (at, applied_index) = (space.index.now(), data.applied.map_or(0, |id| id.index));
         drop(data);
         let epoch = space.index.epoch();
         let snapshot = Snapshot {
             node: self.leadership.node(),
             incarnation: (self.incarnation)(),
             applied_index,
-            rows: rows.into(),
+            rows: at.rows.into(),
             epoch: epoch.number,
             epoch_rows: epoch.rows.into(),
             graph_digest: epoch.digest,
             tail_scanned: 0,
             read_index,
         };
-        Ok(View { space, rows, snapshot })
+        Ok(View { space, at, snapshot })
     }
 
     fn behind(&self, text: String, need: u64) -> Error {
@@ -183,15 +183,15 @@ impl Recall {
 }
 
 fn answer(view: View, cue: &[f32], k: usize, ef: usize, with_embedding: bool) -> Result<Vec<RecallResult>> {
-    let View { space, rows, mut snapshot } = view;
+    let View { space, at, mut snapshot } = view;
     let code = space.index.cue(cue).map_err(|e| Error::invalid(format!("cue: {e}")))?;
     let ef = if ef == 0 { (EF_PER_K * k).max(EF_MIN) } else { ef.max(k) };
-    let found = space.index.search(&code, Search { k, ef, visible: rows }, &|_| true, Some(&*space));
+    let found = space.index.search(&code, Search { k, ef, at }, &|_| true, Some(&*space));
     (snapshot.epoch, snapshot.epoch_rows) = (found.epoch.number, found.epoch.rows.into());
     (snapshot.graph_digest, snapshot.tail_scanned) = (found.epoch.digest, found.tail_scanned.into());
     let mut hits = Vec::with_capacity(found.hits.len());
     for hit in found.hits {
-        assert!(hit.row < rows, "answer_within_snapshot: row {} of {rows}", hit.row);
+        assert!(space.index.lives(hit.row, at), "answer_within_snapshot: row {} at {at:?}", hit.row);
         let Some(row) = space.rows.get(hit.row) else {
             return Err(Error::new(Kind::Poisoned, format!("row {} is not in the store", hit.row)));
         };

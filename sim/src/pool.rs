@@ -78,7 +78,7 @@ impl Pool for SimPool {
 struct Shuffled(Mutex<StdRng>);
 
 impl Workers for Shuffled {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
         let mut order: Vec<usize> = (0..jobs).collect();
         order.shuffle(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         order.into_iter().for_each(job);

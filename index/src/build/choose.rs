@@ -40,7 +40,7 @@ pub(super) type Near = (u32, u32);
 
 pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chosen> {
     let window = Window::new(part.graph, layer, members);
-    let parts = collect(part.workers, members.len().div_ceil(CHUNK), |at| {
+    let parts = collect(part.workers, members.len().div_ceil(CHUNK), CHUNK, |at| {
         let from = at * CHUNK;
         let members = &members[from..members.len().min(from + CHUNK)];
         part.graph.codes.encoder.kernels.enter(|| chunk(part, layer, members, from, &window))

@@ -25,10 +25,10 @@ const SPAN: u32 = 512;
 /// Writes the links of a batch; what the rows' hashes grew by. `next` is the first slot after the batch.
 pub(super) fn link(part: &Part, layer: &Layer, next: u32, chosen: &[Chosen]) -> u64 {
     let chunks: Vec<&[Chosen]> = chosen.chunks(CHUNK).collect();
-    let written = collect(part.workers, chunks.len(), |at| forward(part, layer, chunks[at]));
+    let written = collect(part.workers, chunks.len(), CHUNK, |at| forward(part, layer, chunks[at]));
     let sum = written.iter().fold(0u64, |sum, (grown, _)| sum.wrapping_add(*grown));
     let backs: Vec<Vec<Back>> = written.into_iter().map(|(_, back)| back).collect();
-    let merged = collect(part.workers, next.div_ceil(SPAN) as usize, |at| {
+    let merged = collect(part.workers, next.div_ceil(SPAN) as usize, SPAN as usize, |at| {
         let from = at as u32 * SPAN;
         let span = from..from.saturating_add(SPAN);
         part.graph.codes.encoder.kernels.enter(|| merge_span(part, layer, span, &backs))

@@ -55,6 +55,10 @@ impl Builder {
         let part = Part { graph, frozen: &frozen, workers, scratch: &self.scratch };
         let members = order::by_path(&part, batch.clone());
         let (mut slots, mut sum) = (frozen.slots, frozen.sum);
+        let forgets = graph.forgets.before(batch.end - 1);
+        for at in frozen.epoch.forgets..forgets {
+            sum = sum.wrapping_add(graph.forgets.hash(at, graph.options.salt));
+        }
         for layer in &graph.layers {
             let reach = |row: u32| level(row, graph.options.salt) >= layer.level;
             let rows = batch.clone().filter(|&row| reach(row));
@@ -74,7 +78,7 @@ impl Builder {
             sum = sum.wrapping_add(merge::link(&part, layer, next, &chosen));
             slots[layer.level] = next;
         }
-        let state = frozen.next(batch.end, slots, sum);
+        let state = frozen.next(forgets, slots, sum);
         graph.epochs.publish(&state);
         state
     }
@@ -105,7 +109,7 @@ impl Scratch {
     #[inline(always)]
     fn with<R>(&self, work: impl FnOnce(&mut [Walk]) -> R) -> R {
         let lock = || self.0.lock().expect("nothing panics with the sets locked");
-        let mut walks = lock().pop().unwrap_or_else(|| Walk::set(WALKS));
+        let mut walks = lock().pop().unwrap_or_else(|| (0..WALKS).map(|_| Walk::default()).collect());
         let result = work(&mut walks);
         lock().push(walks);
         result

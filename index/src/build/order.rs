@@ -16,7 +16,7 @@ pub(super) struct Member {
 
 pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
     let chunks = batch.len().div_ceil(CHUNK);
-    let parts = collect(part.workers, chunks, |at| {
+    let parts = collect(part.workers, chunks, CHUNK, |at| {
         let from = batch.start + (at * CHUNK) as u32;
         let rows = from..batch.end.min(from + CHUNK as u32);
         let mut paths = vec![Path::default(); rows.len()];

@@ -7,6 +7,7 @@
 //! a row is read only once its push is complete (`len`, released after the write, acquired before the read).
 //! Leaves out: removal; a space gives memory back by a new generation, in another table.
 
+use bytes::Bytes;
 use std::{
     marker::PhantomData,
     sync::{
@@ -36,10 +37,21 @@ fn locate(row: u32) -> (usize, usize) {
 
 mod sealed {
     /// Numbers for which every bit pattern is a value.
-    pub trait Number: Copy + Send + Sync + 'static {}
-    impl Number for u8 {}
-    impl Number for u32 {}
-    impl Number for u64 {}
+    pub trait Number: Copy + Send + Sync + 'static {
+        /// From little-endian bytes, as many as the number has.
+        fn read(bytes: &[u8]) -> Self;
+    }
+
+    macro_rules! number {
+        ($($number:ty)*) => {$(
+            impl Number for $number {
+                fn read(bytes: &[u8]) -> Self {
+                    bytes.iter().rev().fold(0, |number: u64, &byte| number << 8 | u64::from(byte)) as Self
+                }
+            }
+        )*};
+    }
+    number!(u8 u32 u64);
 }
 pub(crate) use sealed::Number;
 
@@ -47,15 +59,35 @@ pub(crate) use sealed::Number;
 struct Blocks {
     /// Bytes of a row.
     row: usize,
-    /// Null until made. Invariant: set once, under the lock, to a place inside a buffer of `made`.
+    /// Null until made. Invariant: set once, to a place inside a buffer of `made`, under the lock, or inside `lent`,
+    /// before anybody else knows the table; in the latter all rows are published, and so never written.
     at: [AtomicPtr<u8>; BLOCKS],
     /// The memory itself, only ever touched through `at`.
     made: Mutex<Vec<Vec<u8>>>,
+    /// Memory of the caller's in which some blocks lie; they are only read.
+    #[expect(dead_code, reason = "held, because `at` points into it")]
+    lent: Bytes,
 }
 
 impl Blocks {
     fn new(row: usize) -> Self {
-        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), made: Mutex::default() }
+        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), made: Mutex::default(), lent: Bytes::new() }
+    }
+
+    /// Blocks in `lent`, as many as it fills, if rows of it may be read where they lie; the rows in them.
+    fn over(row: usize, align: usize, lent: &Bytes) -> (Self, u32) {
+        let blocks = Self { lent: lent.clone(), ..Self::new(row) };
+        let mut rows = 0u32;
+        let usable = cfg!(target_endian = "little") && lent.as_ptr().align_offset(align) == 0;
+        for (block, at) in blocks.at.iter().enumerate().take_while(|_| usable) {
+            let count = FIRST << block;
+            if (rows as usize + count as usize) * row > lent.len() {
+                break;
+            }
+            at.store(lent[rows as usize * row..].as_ptr().cast_mut(), Ordering::Release);
+            rows += count;
+        }
+        (blocks, rows)
     }
 
     /// The place of a row; nonsense, but no fault, if its block was not yet made.
@@ -122,6 +154,30 @@ impl<T: Number> Rows<T> {
     pub(crate) fn new(width: usize) -> Self {
         let blocks = Blocks::new(width * size_of::<T>());
         Self { width, blocks, len: AtomicU32::new(0), appender: Mutex::new(()), of: PhantomData }
+    }
+
+    /// The rows of a table in little-endian bytes; those that fill whole blocks stay where they lie.
+    pub(crate) fn over(width: usize, bytes: &Bytes) -> Self {
+        let row = width * size_of::<T>();
+        let (blocks, lent) = Blocks::over(row, align_of::<T>(), bytes);
+        let table = Self { width, blocks, len: AtomicU32::new(lent), appender: Mutex::new(()), of: PhantomData };
+        let mut next = Vec::with_capacity(width);
+        for row in bytes[lent as usize * row..].chunks_exact(row) {
+            next.clear();
+            next.extend(row.chunks_exact(size_of::<T>()).map(T::read));
+            table.push(&next);
+        }
+        table
+    }
+
+    /// All rows below `rows`, in runs of at most `count`.
+    pub(crate) fn runs(&self, rows: u32, count: u32) -> impl Iterator<Item = &[T]> {
+        let mut next = 0;
+        std::iter::from_fn(move || {
+            let run = (next < rows).then(|| self.run(next, count.min(rows - next)))?;
+            next += (run.len() / self.width) as u32;
+            Some(run)
+        })
     }
 
     #[inline(always)]
@@ -202,6 +258,12 @@ impl Lists {
         unsafe { std::slice::from_raw_parts(at.cast::<AtomicU32>(), self.width) }
     }
 
+    /// The list if its block is there.
+    #[inline(always)]
+    pub(crate) fn peek(&self, list: u32) -> Option<&[AtomicU32]> {
+        self.blocks.has(list).then(|| self.get(list))
+    }
+
     /// As for rows.
     #[inline(always)]
     pub(crate) fn prefetch(&self, list: u32) {
@@ -256,6 +318,21 @@ mod tests {
         assert_eq!(locate(0), (0, 0));
         assert_eq!(locate(FIRST - 1), (0, FIRST as usize - 1));
         assert_eq!(locate(FIRST), (1, 0));
+    }
+
+    #[test]
+    fn a_table_over_bytes_holds_their_rows_and_grows_on() {
+        let numbers: Vec<u32> = (0..2 * 5000).map(|i| i * 77).collect();
+        for shift in [0, 1] {
+            let mut bytes = vec![9; shift];
+            bytes.extend(numbers.iter().flat_map(|number| number.to_le_bytes()));
+            let rows = Rows::<u32>::over(2, &Bytes::from(bytes).slice(shift..));
+            assert_eq!(rows.len(), 5000);
+            rows.push(&[1, 2]);
+            assert!((0..5000).all(|row| rows.get(row) == [row * 154, row * 154 + 77]));
+            assert_eq!(rows.get(5000), [1, 2]);
+            assert_eq!(rows.runs(5001, 300).map(<[u32]>::len).sum::<usize>(), 10_002);
+        }
     }
 
     #[test]

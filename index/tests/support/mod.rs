@@ -3,7 +3,8 @@
 //! Place: included by each test file. Leaves out: randomness; everything is a hash of its place.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use engram_index::{Cue, Epoch, Index, Metric, Options, Originals, Search, Workers};
+use engram_index::{Cue, Epoch, Index, Metric, Options, Originals, Search, Snapshot, Workers};
+use std::ops::ControlFlow;
 
 pub fn mix(x: u64) -> u64 {
     let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -97,7 +98,7 @@ impl Originals for Data {
 pub struct Reversed;
 
 impl Workers for Reversed {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
         (0..jobs).rev().for_each(job);
     }
 }
@@ -105,7 +106,7 @@ impl Workers for Reversed {
 pub struct Threads(pub usize);
 
 impl Workers for Threads {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, _rows: usize, job: &(dyn Fn(usize) + Sync)) {
         let next = std::sync::atomic::AtomicUsize::new(0);
         std::thread::scope(|scope| {
             for _ in 0..self.0 {
@@ -138,10 +139,7 @@ pub fn fill(index: &Index, data: &Data, workers: &dyn Workers) {
 }
 
 pub fn build_all(index: &Index, workers: &dyn Workers) -> Epoch {
-    while let Some(batch) = index.next_batch() {
-        index.build(batch, workers);
-    }
-    index.epoch()
+    index.build_all(workers, &mut |_| ControlFlow::Continue(()))
 }
 
 pub fn exact(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
@@ -173,7 +171,7 @@ pub fn recall(
     let metric = index.options().metric;
     let (mut found, mut wanted) = (0, 0);
     for query in queries.rows() {
-        let visible = |row: u32| row < params.visible && pass(row);
+        let visible = |row: u32| index.lives(row, params.at) && pass(row);
         let least = kth_best(metric, data, query, params.k, visible);
         let cue = index.cue(query).expect("a good query");
         let answer = index.search(&cue, params, pass, originals.then_some(data as &dyn Originals));
@@ -186,6 +184,11 @@ pub fn recall(
         wanted += params.k.min((0..data.len() as u32).filter(|&row| visible(row)).count());
     }
     found as f64 / (wanted as f64).max(1.0)
+}
+
+/// The first `rows` rows, whatever was forgotten of them by now.
+pub fn first(rows: u32) -> Snapshot {
+    Snapshot { rows, ..Snapshot::LATEST }
 }
 
 pub fn everything(_: u32) -> bool {

@@ -7,6 +7,7 @@ use crate::env::Env;
 use clap::{Args, ValueEnum};
 use std::future::Future;
 use std::io::{IsTerminal, Read};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
@@ -60,8 +61,8 @@ pub enum LogFormat {
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
     let config = settings::load(&args)?;
     start_logging(&args)?;
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    let workers = if config.index_workers == 0 { cores() } else { config.index_workers };
+    let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+    let workers = NonZeroUsize::new(config.index_workers).unwrap_or_else(cores);
     let env = Env::os(workers).map_err(|e| Failure::failed(format!("the node's threads do not start: {e}")))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("no runtime: {e}")))?;

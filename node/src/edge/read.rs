@@ -52,9 +52,9 @@ async fn pages(
 ) -> Result<()> {
     check_space_name(&request.space)?;
     let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
-    let from = request.from_row.min(view.rows.into()) as u32;
+    let from = request.from_row.min(view.at.rows.into()) as u32;
     let limit = if request.limit == 0 { u64::MAX } else { request.limit };
-    let until = u64::from(from).saturating_add(limit).min(view.rows.into()) as u32;
+    let until = u64::from(from).saturating_add(limit).min(view.at.rows.into()) as u32;
     let mut next = from;
     loop {
         let mut page = ListResponse { snapshot: Some(view.snapshot), rows: Vec::new() };

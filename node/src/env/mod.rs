@@ -24,7 +24,7 @@ pub use tcp::Tcp;
 use engram_proto::transport::{BoxIo, SharedTimer, World};
 use futures_util::future::BoxFuture;
 use openraft::AsyncRuntime;
-use std::{io, sync::Arc, time::Duration};
+use std::{io, num::NonZeroUsize, sync::Arc, time::Duration};
 
 /// Byte streams to and from other hosts.
 pub trait Net: Send + Sync + 'static {
@@ -69,7 +69,7 @@ pub struct Env {
 
 impl Env {
     /// This machine: TCP, files, the system's clocks, threads.
-    pub fn os(workers: usize) -> io::Result<Self> {
+    pub fn os(workers: NonZeroUsize) -> io::Result<Self> {
         Ok(Self {
             net: Arc::new(Tcp),
             disk: Arc::new(OsDisk),

@@ -2,11 +2,12 @@
 //!
 //! A lane runs its jobs one at a time, in the order they were submitted. The index lane's job may spread
 //! its chunks over all workers. A simulator runs the same jobs in an order that its seed draws.
-use engram_index::Workers;
+use engram_index::{Pool as Workforce, Workers};
 use futures_util::FutureExt;
 use std::{
     future::Future,
     io,
+    num::NonZeroUsize,
     sync::{Arc, mpsc},
     thread,
 };
@@ -45,15 +46,15 @@ pub fn run_on<T: Send + 'static>(
     result.map(Result::ok)
 }
 
-/// One thread a lane, and scoped threads for a batch.
+/// One thread a lane, and a pool of threads for a batch.
 pub struct Threads {
     lanes: [mpsc::Sender<Job>; 3],
-    workers: Arc<Scoped>,
+    workers: Arc<Workforce>,
 }
 
 impl Threads {
     /// Starts the lanes; batches use `workers` threads.
-    pub fn start(workers: usize) -> io::Result<Self> {
+    pub fn start(workers: NonZeroUsize) -> io::Result<Self> {
         let lane = |name: &str| {
             let (sender, jobs) = mpsc::channel::<Job>();
             let run = move || jobs.into_iter().for_each(|job| job());
@@ -61,7 +62,7 @@ impl Threads {
             Ok::<_, io::Error>(sender)
         };
         let lanes = [lane("wal")?, lane("files")?, lane("index")?];
-        Ok(Self { lanes, workers: Arc::new(Scoped(workers.max(1))) })
+        Ok(Self { lanes, workers: Arc::new(Workforce::new(workers)) })
     }
 }
 
@@ -73,28 +74,5 @@ impl Pool for Threads {
 
     fn workers(&self) -> Arc<dyn Workers> {
         self.workers.clone()
-    }
-}
-
-struct Scoped(usize);
-
-impl Workers for Scoped {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
-        let next = std::sync::atomic::AtomicUsize::new(0);
-        let work = || {
-            loop {
-                let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if at >= jobs {
-                    return;
-                }
-                job(at);
-            }
-        };
-        thread::scope(|scope| {
-            for _ in 1..self.0.min(jobs) {
-                scope.spawn(work);
-            }
-            work();
-        });
     }
 }

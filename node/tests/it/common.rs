@@ -38,7 +38,7 @@ pub fn config(node: u64, dir: &Path) -> Config {
 }
 
 pub fn env() -> Env {
-    Env::os(1).expect("threads start")
+    Env::os(std::num::NonZeroUsize::MIN).expect("threads start")
 }
 
 /// A node in this process.

@@ -80,6 +80,6 @@ impl StoreBuilder<TypeConfig, Log, Counting, tempfile::TempDir> for Builder {
 
 #[test]
 fn openrafts_own_suite_passes() {
-    let builder = Builder(Arc::new(Threads::start(1).unwrap()));
+    let builder = Builder(Arc::new(Threads::start(std::num::NonZeroUsize::MIN).unwrap()));
     TypeConfig::run(Suite::test_all(builder)).unwrap();
 }
