@@ -5,7 +5,7 @@
 //! HNSW heuristic. Invariants: `integers_decide`; ties by (distance, slot).
 //! Leaves out: links back (`merge`); reachability (`tree`).
 
-use super::{CHUNK, Part, order::Member};
+use super::{self as build, Part, order::Member};
 use crate::{
     code::{Code, Measure, Traverse},
     codes::Codes,
@@ -40,9 +40,10 @@ pub(super) type Near = (u32, u32);
 
 pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chosen> {
     let window = Window::new(part.graph, layer, members);
-    let parts = collect(part.workers, members.len().div_ceil(CHUNK), CHUNK, |at| {
-        let from = at * CHUNK;
-        let members = &members[from..members.len().min(from + CHUNK)];
+    let size = build::chunk(members.len());
+    let parts = collect(part.workers, members.len().div_ceil(size), size, |at| {
+        let from = at * size;
+        let members = &members[from..members.len().min(from + size)];
         part.graph.codes.encoder.kernels.enter(|| chunk(part, layer, members, from, &window))
     });
     parts.into_iter().flatten().collect()

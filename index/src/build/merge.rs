@@ -8,8 +8,9 @@
 //! another; `tree_spans`, marked links are kept first. Leaves out: refilling a pruned list.
 
 use super::{
-    CHUNK, Part,
+    Part,
     choose::{Chosen, Near, fill_in, stands_out},
+    chunk,
 };
 use crate::{
     layer::{Layer, Link},
@@ -19,18 +20,22 @@ use crate::{
 /// A link back, by (target, source), with the tree mark.
 type Back = (u32, u32, bool);
 
-/// Slots of a merging job.
-const SPAN: u32 = 512;
+/// Rows of the batch for each span that its targets are cut into, and the most spans.
+const ROWS_PER_SPAN: usize = 32;
+const SPANS_MAX: usize = 256;
 
 /// Writes the links of a batch; what the rows' hashes grew by. `next` is the first slot after the batch.
 pub(super) fn link(part: &Part, layer: &Layer, next: u32, chosen: &[Chosen]) -> u64 {
-    let chunks: Vec<&[Chosen]> = chosen.chunks(CHUNK).collect();
-    let written = collect(part.workers, chunks.len(), CHUNK, |at| forward(part, layer, chunks[at]));
+    let size = chunk(chosen.len());
+    let chunks: Vec<&[Chosen]> = chosen.chunks(size).collect();
+    let written = collect(part.workers, chunks.len(), size, |at| forward(part, layer, chunks[at]));
     let sum = written.iter().fold(0u64, |sum, (grown, _)| sum.wrapping_add(*grown));
     let backs: Vec<Vec<Back>> = written.into_iter().map(|(_, back)| back).collect();
-    let merged = collect(part.workers, next.div_ceil(SPAN) as usize, SPAN as usize, |at| {
-        let from = at as u32 * SPAN;
-        let span = from..from.saturating_add(SPAN);
+    let spans = (chosen.len() / ROWS_PER_SPAN).clamp(1, SPANS_MAX);
+    let width = next.div_ceil(spans as u32);
+    let merged = collect(part.workers, spans, chosen.len() / spans, |at| {
+        let from = at as u32 * width;
+        let span = from..from.saturating_add(width);
         part.graph.codes.encoder.kernels.enter(|| merge_span(part, layer, span, &backs))
     });
     merged.iter().fold(sum, |sum, grown| sum.wrapping_add(*grown))

@@ -29,8 +29,11 @@ pub(crate) use tree::children_max;
 pub(crate) const BATCH_MIN: u32 = 64;
 /// Most rows of a batch.
 pub(crate) const BATCH_MAX: u32 = 8192;
-/// Rows of a job that walks.
-const CHUNK: usize = 128;
+/// Rows of a job that walks: as many as keep its memory warm, and fewer where a batch has few, so that all workers have
+/// some. Of no effect on the graph.
+fn chunk(rows: usize) -> usize {
+    (rows / 16).clamp(WALKS, 128)
+}
 
 /// The batch that follows `rows` rows: an eighth of the graph, a function of the number alone.
 pub(crate) fn batch_after(rows: u32) -> Range<u32> {

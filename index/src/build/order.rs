@@ -3,7 +3,7 @@
 //! Place: before `choose`, whose chunks are then neighbours: they read the same memory, and each other's rows are
 //! likely candidates. Invariant: ties are by row. Leaves out: the base, which is walked once, in `choose`.
 
-use super::{CHUNK, Part};
+use super::{Part, chunk};
 use crate::{graph::Path, walk::Walk, workers::collect};
 use std::ops::Range;
 
@@ -15,10 +15,10 @@ pub(super) struct Member {
 }
 
 pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
-    let chunks = batch.len().div_ceil(CHUNK);
-    let parts = collect(part.workers, chunks, CHUNK, |at| {
-        let from = batch.start + (at * CHUNK) as u32;
-        let rows = from..batch.end.min(from + CHUNK as u32);
+    let size = chunk(batch.len());
+    let parts = collect(part.workers, batch.len().div_ceil(size), size, |at| {
+        let from = batch.start + (at * size) as u32;
+        let rows = from..batch.end.min(from + size as u32);
         let mut paths = vec![Path::default(); rows.len()];
         if part.frozen.epoch.rows > 0 {
             let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
