@@ -229,8 +229,13 @@ impl Index {
 
     /// Proves the graph's invariants and its digest. Builds wait meanwhile.
     pub fn check(&self) -> Result<(), Broken> {
+        self.verify().1
+    }
+
+    /// The same, with the epoch that it was of.
+    pub fn verify(&self) -> (Epoch, Result<(), Broken>) {
         let _no_build = self.builder.lock().expect("no check after a build that panicked");
-        check::check(&self.graph)
+        (self.epoch(), check::check(&self.graph))
     }
 
     /// Writes the graph, the codes of its rows and the forgets that it knows; the epoch that was written. Builds wait

@@ -3,17 +3,17 @@
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::config::Config;
-use crate::env::Env;
+use crate::env::{Env, Lane, run_on};
 use crate::identity::Identity;
 use crate::leader::Leadership;
 use crate::live::Live;
 use crate::proposer::Proposer;
 use crate::raft::log::Log;
 use crate::recall::Recall;
-use crate::state::{Machine, watermark::Marks};
-use engram_proto::error::{Error, Result};
+use crate::state::{Machine, spaces::Space, watermark::Marks};
+use engram_proto::error::{Error, Kind, Result};
 use engram_proto::transport::{World, timeout};
-use engram_proto::wire::v1::{Member, NodeAddress, Role, SpaceInfo, StatusResponse, Watermarks};
+use engram_proto::wire::v1::{GraphProof, Member, NodeAddress, Role, SpaceInfo, StatusResponse, Watermarks};
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
@@ -84,6 +84,31 @@ impl Node {
             }
         };
         (data.spaces.values().map(info).collect(), data.applied.map_or(0, |id| id.index))
+    }
+
+    /// Proves the graphs of one space, or of all; each in a job of the index lane, so that no build runs meanwhile and
+    /// reads go on. Cancel safe: a proof that began goes on unheard.
+    pub async fn verify(&self, name: &str) -> Result<Vec<GraphProof>> {
+        let spaces: Vec<Arc<Space>> = match name {
+            "" => self.state.read().spaces.values().cloned().collect(),
+            name => vec![self.state.read().space(name)?.clone()],
+        };
+        let mut proofs = Vec::with_capacity(spaces.len());
+        for space in spaces {
+            let proof = run_on(&*self.admin.env.pool, Lane::Index, move || {
+                let (epoch, proved) = space.index.verify();
+                GraphProof {
+                    space: space.config.name.clone(),
+                    id: space.id,
+                    epoch: epoch.number,
+                    epoch_rows: epoch.rows.into(),
+                    graph_digest: epoch.digest,
+                    broken: proved.err().map(|broken| broken.to_string()).unwrap_or_default(),
+                }
+            });
+            proofs.push(proof.await.ok_or_else(|| Error::new(Kind::Poisoned, "the index lane has stopped"))?);
+        }
+        Ok(proofs)
     }
 
     /// The marks, read in an order in which a running node cannot make them look broken.

@@ -81,6 +81,17 @@ pub async fn serve(cluster: &Cluster, client: &Client, seed: Seed) -> Result<(),
     Ok(())
 }
 
+/// Has every node prove its graphs: links, levels, reachability, digest.
+pub async fn prove(cluster: &Cluster, client: &Client) -> Result<(), String> {
+    for endpoint in cluster.endpoints() {
+        let proof = client.on(&endpoint).verify("").await.map_err(|e| format!("no proof from {endpoint}: {e}"))?;
+        if let Some(graph) = proof.graphs.iter().find(|graph| !graph.broken.is_empty()) {
+            return Err(format!("graph_valid: node {}, space {}: {}", proof.node, graph.space, graph.broken));
+        }
+    }
+    Ok(())
+}
+
 /// Reads everything from every node into the history.
 pub async fn scan(cluster: &Cluster, client: &Client, recorder: &Recorder, fresh: u64) -> Result<u64, String> {
     let mut count = 0;

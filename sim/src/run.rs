@@ -162,6 +162,7 @@ async fn finish(
     liveness::converge(cluster, client, &env.clock).await?;
     liveness::serve(cluster, client, Seed(run.seed)).await?;
     liveness::converge(cluster, client, &env.clock).await?;
+    liveness::prove(cluster, client).await?;
     let rows = liveness::scan(cluster, client, recorder, FRESH_ROWS).await?;
     let history = recorder.history();
     let verdict = once::check(&history);

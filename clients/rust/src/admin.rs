@@ -2,7 +2,9 @@
 
 use crate::call::{read, write};
 use crate::route::Purpose;
-use crate::{Client, ClientError, Error, NodeAddress, ReadToken, SpaceConfig, SpaceInfo, StatusResponse};
+use crate::{
+    Client, ClientError, Error, NodeAddress, ReadToken, SpaceConfig, SpaceInfo, StatusResponse, VerifyResponse,
+};
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::{self, cluster_client::ClusterClient, spaces_client::SpacesClient};
 use engram_proto::{limits, query};
@@ -54,6 +56,16 @@ impl Client {
         read(self, Purpose::Read, self.pool.timing.deadline, |channel, _| {
             let request = v1::StatusRequest {};
             Box::pin(async move { Ok(cluster(&channel).status(request).await?.into_inner()) })
+        })
+        .await
+    }
+
+    /// Proves the graphs of one node, the pinned one, or any: of one space, or of all if `space` is empty. Takes some
+    /// microseconds a row. Cancel safe.
+    pub async fn verify(&self, space: &str) -> Result<VerifyResponse, Error> {
+        read(self, Purpose::Read, self.pool.timing.deadline, |channel, _| {
+            let request = v1::VerifyRequest { space: space.to_string() };
+            Box::pin(async move { Ok(cluster(&channel).verify(request).await?.into_inner()) })
         })
         .await
     }

@@ -45,7 +45,7 @@ mod world;
 pub use client::Client;
 pub use engram_proto::wire::v1::{
     AckStage, Hit, Metric, NodeAddress, Observation, Precision, Priority, Row, Snapshot, SpaceConfig, SpaceInfo,
-    StatusResponse, Value, value,
+    StatusResponse, Value, VerifyResponse, value,
 };
 pub use engram_proto::{Error, Kind, WriteClass};
 pub use error::{ClientError, ObserveError, Stopped};

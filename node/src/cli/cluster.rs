@@ -2,9 +2,7 @@
 
 mod status;
 
-pub use status::{Asked, ask, equal_index, render};
-
-use status::gather;
+pub use status::{Asked, ask, equal_index, gather, render};
 
 use super::exit::{Code, Failure};
 use super::{Target, out};

@@ -10,8 +10,8 @@ use engram_proto::wire::v1::{
     AddNodeRequest, AddNodeResponse, CreateSpaceRequest, CreateSpaceResponse, DropSpaceRequest, DropSpaceResponse,
     InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
     MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
-    RemoveNodeResponse, SpaceInfo, StatusRequest, StatusResponse, cluster_server::Cluster, memory_request,
-    memory_response, memory_server::Memory, spaces_server::Spaces,
+    RemoveNodeResponse, SpaceInfo, StatusRequest, StatusResponse, VerifyRequest, VerifyResponse,
+    cluster_server::Cluster, memory_request, memory_response, memory_server::Memory, spaces_server::Spaces,
 };
 use futures_util::StreamExt;
 use openraft::AsyncRuntime;
@@ -156,5 +156,10 @@ impl Cluster for Service {
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer<RemoveNodeResponse> {
         let log_index = self.0.admin.remove(request.into_inner().node).await.map_err(status)?;
         Ok(Response::new(RemoveNodeResponse { log_index }))
+    }
+
+    async fn verify(&self, request: Request<VerifyRequest>) -> Answer<VerifyResponse> {
+        let graphs = self.0.verify(&request.into_inner().space).await.map_err(status)?;
+        Ok(Response::new(VerifyResponse { node: self.0.identity.node_id, graphs }))
     }
 }

@@ -46,6 +46,13 @@ async fn a_file_is_observed_recalled_and_dropped() {
     assert_eq!((code, json(&out).as_array().map(Vec::len)), (0, Some(2)));
     let (code, out, said) = engram(&["cluster", "status", "--json", "--endpoints", at]).await;
     assert!(code == 0 && json(&out)["equal_at"].is_u64(), "{code}: {out}{said}");
+    let (code, out, said) = engram(&["admin", "verify", "--json", "--endpoints", at]).await;
+    let proofs = json(&out);
+    let broken =
+        proofs["nodes"][0]["graphs"].as_array().expect("graphs").iter().filter(|graph| !graph["broken"].is_null());
+    assert_eq!((code, broken.count()), (0, 0), "{out}{said}");
+    let (code, _, said) = engram(&["admin", "verify", "--space", "nowhere", "--endpoints", at]).await;
+    assert!(code == 2 && said.contains("nowhere"), "{code}: {said}");
     let (code, _, said) = engram(&["space", "drop", "fresh", "--endpoints", at]).await;
     assert!(code == 2 && said.contains("--yes"), "{code}: {said}");
     let (code, _, said) = engram(&["space", "drop", "fresh", "--yes", "--endpoints", at]).await;
