@@ -3,6 +3,7 @@
 //! Place in the corridor: around it. `serve` wires the real world to [`crate::run`]; everything else is a client.
 //! Data goes to stdout (`--json` for programs), words to stderr, and [`exit`] says what the exit codes mean.
 
+mod bench;
 mod cluster;
 mod demo;
 pub mod exit;
@@ -46,6 +47,9 @@ enum Command {
     /// Make a cluster, look at it, add and remove nodes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Measure this machine's figures, beside other libraries where they are at hand.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// How to reach a cluster.
@@ -87,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Recall(args) => client(recall::run(args)),
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
+        Command::Bench(command) => bench::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
