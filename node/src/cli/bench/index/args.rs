@@ -22,7 +22,7 @@ const SALT: u64 = 1;
 pub struct IndexArgs {
     /// Folder with base.f16.npy (rows, dim), query.f16.npy (queries, dim) and truth.i32.npy (queries, 100): the exact
     /// cosine neighbours, nearest first.
-    #[arg(long, value_name = "DIR", required_unless_present = "synthetic", conflicts_with = "synthetic")]
+    #[arg(long, value_name = "DIR", conflicts_with = "synthetic")]
     data: Option<PathBuf>,
     /// Vectors made from a fixed seed, such as 768x100000.
     #[arg(long, value_name = "DIMxROWS")]
@@ -282,7 +282,7 @@ mod tests {
             let error = plan(line).expect_err("refused");
             assert!(error.contains(words), "{line}: {error}");
         };
-        says("", "--data");
+        says("", "--data DIR or --synthetic DIMxROWS");
         says("--data d --synthetic 8x1000", "cannot be used with");
         says("--synthetic 8", "such as 768x100000");
         says("--synthetic 8x1000 --batch many", "1 to 8192, auto or none");

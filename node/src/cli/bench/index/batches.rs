@@ -5,10 +5,9 @@
 //! Leaves out: the digest; a cut is part of the input, so it is another than that of whole builds.
 
 use super::args::{Batch, Plan};
-use super::crew::Crew;
 use super::data::Data;
 use super::step;
-use super::subject::{Subject, now};
+use super::subject::{Subject, now, pool};
 use crate::cli::exit::Failure;
 use std::collections::BTreeMap;
 
@@ -42,9 +41,7 @@ pub fn speedups(items: &Items) -> BTreeMap<String, f64> {
 pub fn measure(plan: &Plan, data: &Data) -> Result<Batches, Failure> {
     let mut batches = Batches::default();
     let turns = turns(&plan.batches, data.rows as u32);
-    let crews = [1, plan.cores].map(Crew::new);
-    let [alone, all] = crews;
-    let (alone, all) = (alone?, all?);
+    let (alone, all) = (pool(1), pool(plan.cores));
     let round: u32 = 2 * turns.iter().map(|turn| turn.1).sum::<u32>();
     if round == 0 {
         return Ok(batches);
@@ -55,9 +52,9 @@ pub fn measure(plan: &Plan, data: &Data) -> Result<Batches, Failure> {
     subject.build(most, Batch::Auto, &all)?;
     for _ in 0..((data.rows as u32 - most) / round).min(ROUNDS_MAX as u32) {
         for &(batch, rows) in &turns {
-            for (crew, items) in [(&alone, &mut batches.alone), (&all, &mut batches.all)] {
+            for (pool, items) in [(&alone, &mut batches.alone), (&all, &mut batches.all)] {
                 let started = now();
-                subject.build(subject.built() + rows, batch, crew)?;
+                subject.build(subject.built() + rows, batch, pool)?;
                 let us = started.elapsed().as_secs_f64() * 1e6 / f64::from(rows);
                 let best = items.entry(name(batch)).or_insert(us);
                 *best = best.min(us);

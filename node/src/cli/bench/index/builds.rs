@@ -4,9 +4,8 @@
 //! that memory is of one index. Leaves out: what the peak of the first allocations was; it is reset before each.
 
 use super::args::{Batch, Plan};
-use super::crew::Crew;
 use super::data::Data;
-use super::subject::{Subject, now};
+use super::subject::{Subject, now, pool};
 use super::{process, step};
 use crate::cli::exit::Failure;
 use serde::Serialize;
@@ -20,12 +19,16 @@ pub struct Build {
     pub inserts_per_s: f64,
     /// Processor time of all threads.
     pub cpu_us_per_row: f64,
-    /// Of which one thread's for encoding.
+    /// Processor time by the clock's and threads: what others on the machine left to this build.
+    pub cpu_share: f64,
+    /// Of an encoding, on one thread.
     pub encode_us_per_row: f64,
-    /// By how much the busiest thread was busier than the average.
-    pub imbalance: Option<f64>,
-    /// Share of the time in which a thread worked.
-    pub utilisation: Option<f64>,
+    /// By how much a step's busiest thread was busier than the average.
+    pub imbalance: f64,
+    /// Share of the steps' time in which a thread worked.
+    pub utilisation: f64,
+    /// Jobs that a thread took from another's queue.
+    pub stolen: u64,
     /// Most resident memory of the process meanwhile.
     pub peak_bytes: u64,
     /// Resident memory of the process after it.
@@ -59,17 +62,19 @@ fn one<'a>(plan: &Plan, data: &'a Data, threads: usize) -> Result<(Subject<'a>, 
     process::reset_peak();
     let subject = Subject::new(plan.options(data.dim)?, data)?;
     let rows = data.rows as f64;
-    let (crew, cpu, started) = (Crew::new(threads)?, process::cpu_seconds(), now());
-    subject.build(data.rows as u32, Batch::Auto, &crew)?;
+    let (pool, cpu, started) = (pool(threads), process::cpu_seconds(), now());
+    subject.build(data.rows as u32, Batch::Auto, &pool)?;
     let seconds = started.elapsed().as_secs_f64();
-    let (cpu, balance) = (process::cpu_seconds() - cpu, crew.balance(seconds));
+    let (cpu, counters) = (process::cpu_seconds() - cpu, pool.counters());
     let build = Build {
         threads,
         inserts_per_s: (rows / seconds).round(),
         cpu_us_per_row: cpu * 1e6 / rows,
+        cpu_share: cpu / seconds / threads as f64,
         encode_us_per_row: subject.encoding_s() * 1e6 / rows,
-        imbalance: balance.imbalance,
-        utilisation: balance.utilisation,
+        imbalance: counters.imbalance(),
+        utilisation: counters.utilisation(),
+        stolen: counters.workers.iter().map(|worker| worker.stolen).sum(),
         peak_bytes: process::peak_bytes(),
         resident_bytes: process::resident_bytes(),
         digest: subject.digest(),

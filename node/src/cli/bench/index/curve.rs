@@ -68,9 +68,9 @@ fn point(subject: &Subject, data: &Data, truth: &Truth, ef: usize, originals: bo
 }
 
 /// Forgets a share of the rows, by chance, and measures what is found among the others.
-pub fn forgotten(subject: &mut Subject, data: &Data, share: f64, threads: usize) -> Result<Forgotten, Failure> {
+pub fn forgotten(subject: &Subject, data: &Data, share: f64, threads: usize) -> Result<Forgotten, Failure> {
     let gone: Vec<bool> = (0..data.rows).map(|row| synthetic::chance(row) < share).collect();
-    gone.iter().enumerate().filter(|(_, gone)| **gone).for_each(|(row, _)| subject.forget(row as u32));
+    (0..data.rows as u32).filter(|&row| gone[row as usize]).try_for_each(|row| subject.forget(row))?;
     let truth = truth::exact(data, threads, &|row| !gone[row as usize])?;
     let curve = curve(subject, data, &truth, true)?;
     let hits = subject.search_all(WIDTHS[WIDTHS.len() - 1], true)?;

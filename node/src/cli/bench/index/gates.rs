@@ -91,6 +91,7 @@ pub fn gates(report: &Report) -> Vec<Gate> {
     gate("µs an item, batches of 500, all cores", Most(25.0), report.us_per_item.get("500").copied());
     let rate = |threads| report.builds.iter().find(|build| build.threads == threads).map(|build| build.inserts_per_s);
     gate("rows/s on 2 threads, by 1", Least(1.85), rate(2).zip(rate(1)).map(|(two, one)| two / one));
+    gate("imbalance, most threads", Most(0.2), report.imbalance);
     if dim == 768 && report.rows >= 1_000_000 && report.originals == "disk" {
         gate("GB resident while building", Most(1.5), Some(report.peak_bytes as f64 / 1e9));
         gate("GB resident after", Most(1.2), Some(report.resident_bytes as f64 / 1e9));

@@ -8,7 +8,6 @@
 mod args;
 mod batches;
 mod builds;
-mod crew;
 mod curve;
 mod data;
 mod gates;
@@ -55,11 +54,11 @@ pub fn run(args: IndexArgs) -> Result<(), Failure> {
 
 fn measure(plan: &Plan, data: &Data) -> Result<Report, Failure> {
     let batches = batches::measure(plan, data)?;
-    let (mut subject, builds) = builds::measure(plan, data)?;
+    let (subject, builds) = builds::measure(plan, data)?;
     let mut report = Report::new(plan, data);
     report.take_batches(&batches);
     report.take_builds(builds);
-    report.take_parts(&subject.parts()?, subject.kernels());
+    report.take_parts(&subject.parts(), subject.kernels());
     step("checks, saves and loads");
     report.check = subject.check();
     report.saved = subject.save_and_load()?;
@@ -74,7 +73,7 @@ fn measure(plan: &Plan, data: &Data) -> Result<Report, Failure> {
     }
     if let Some(share) = plan.forget {
         step(format_args!("forgets {:.0} % and searches the rest", share * 100.0));
-        report.forgotten = Some(curve::forgotten(&mut subject, data, share, plan.cores)?);
+        report.forgotten = Some(curve::forgotten(&subject, data, share, plan.cores)?);
     }
     report.ratios = gates::ratios(&report);
     report.gates = gates::gates(&report);

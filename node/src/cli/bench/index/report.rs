@@ -46,7 +46,7 @@ pub struct Report {
     pub cpu_us_per_row: f64,
     /// Of one thread, fewest threads.
     pub encode_us_per_row: f64,
-    /// Most threads: by how much the busiest was busier than the average.
+    /// Most threads: by how much a step's busiest was busier than the average.
     pub imbalance: Option<f64>,
     /// Most threads: share of the time in which a thread worked.
     pub utilisation: Option<f64>,
@@ -136,7 +136,7 @@ impl Report {
         (self.inserts_per_s, self.inserts_per_s_1) = (rate(self.cores), rate(1));
         let (Some(first), Some(last)) = (builds.first(), builds.last()) else { return };
         (self.cpu_us_per_row, self.encode_us_per_row) = (first.cpu_us_per_row, first.encode_us_per_row);
-        (self.imbalance, self.utilisation) = (last.imbalance, last.utilisation);
+        (self.imbalance, self.utilisation) = (Some(last.imbalance), Some(last.utilisation));
         self.peak_bytes = builds.iter().map(|build| build.peak_bytes).max().unwrap_or(0);
         self.resident_bytes = last.resident_bytes;
         self.digest = last.digest.clone();

@@ -7,7 +7,9 @@
 use super::args::Batch;
 use super::data::Data;
 use crate::cli::exit::Failure;
-use engram_index::{Cue, Hit, Index, Options, Originals, Search, Workers};
+use bytes::Bytes;
+use engram_index::{Cue, Footprint, Hit, Index, Options, Originals, Pool, Scan, Search, Snapshot, Workers};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +25,6 @@ pub struct Subject<'a> {
     index: Index,
     data: &'a Data,
     feed: Mutex<Feed>,
-    forgotten: Vec<bool>,
 }
 
 /// The appender's state.
@@ -57,7 +58,7 @@ impl<'a> Subject<'a> {
     pub fn new(options: Options, data: &'a Data) -> Result<Self, Failure> {
         let index = Index::new(options).map_err(|e| Failure::input(format!("bench index: {e}")))?;
         let feed = Mutex::new(Feed { vector: vec![0.0; data.dim], ..Feed::default() });
-        Ok(Self { index, data, feed, forgotten: Vec::new() })
+        Ok(Self { index, data, feed })
     }
 
     /// Pushes and builds rows until `rows` are in the graph, in batches of a kind; the last is cut short.
@@ -126,10 +127,10 @@ impl<'a> Subject<'a> {
     }
 
     /// Bytes by part.
-    pub fn parts(&self) -> Result<Parts, Failure> {
-        let mut file = Counted(0);
-        self.index.save(&mut file).map_err(|e| Failure::failed(format!("saving to nowhere: {e}")))?;
-        Ok(vec![("file", file.0)])
+    pub fn parts(&self) -> Parts {
+        let Footprint { bits, fine, weights, links, upper, forgets } = self.index.footprint();
+        let parts = [("bits", bits), ("fine", fine), ("weights", weights), ("links", links), ("upper", upper)];
+        parts.into_iter().chain([("forgets", forgets)]).collect()
     }
 
     /// `ok`, or what is wrong with the graph.
@@ -144,8 +145,9 @@ impl<'a> Subject<'a> {
         let mut file = Vec::new();
         self.index.save(&mut file).map_err(|e| wrong(&e))?;
         let save_s = started.elapsed().as_secs_f64();
+        let file = Bytes::from(file);
         let started = now();
-        let loaded = Index::load(&mut file.as_slice()).map_err(|e| wrong(&e))?;
+        let loaded = Index::open(&file).map_err(|e| wrong(&e))?;
         let load_s = started.elapsed().as_secs_f64();
         if loaded.epoch() != self.index.epoch() {
             return Err(wrong(&"it has another digest; this is a defect, report it"));
@@ -157,49 +159,45 @@ impl<'a> Subject<'a> {
     /// The rows nearest to one query, by a beam of `ef`; the query's encoding is inside.
     pub fn search(&self, query: &[f32], ef: usize, originals: bool) -> Result<Vec<u32>, Failure> {
         let cue = self.cue(query)?;
-        let found = self.index.search(&cue, self.params(ef), &|row| self.lives(row), self.originals(originals));
+        let found = self.index.search(&cue, params(ef), &|_| true, self.originals(originals));
         Ok(rows(&found.hits))
     }
 
-    /// The same for all queries, on one thread.
+    /// The same for all queries, on one thread, some of them together.
     pub fn search_all(&self, ef: usize, originals: bool) -> Result<Vec<Vec<u32>>, Failure> {
         let mut all = Vec::with_capacity(self.data.query_count());
         for queries in self.data.queries.chunks(TOGETHER * self.data.dim) {
-            for query in queries.chunks(self.data.dim) {
-                all.push(self.search(query, ef, originals)?);
-            }
+            let cues = queries.chunks(self.data.dim).map(|query| self.cue(query));
+            let cues = cues.collect::<Result<Vec<Cue>, Failure>>()?;
+            let found = self.index.search_many(&cues, params(ef), &|_| true, self.originals(originals));
+            all.extend(found.iter().map(|found| rows(&found.hits)));
         }
         Ok(all)
     }
 
     /// The rows nearest to one query, by looking at all codes.
     pub fn scan(&self, query: &[f32]) -> Result<Vec<u32>, Failure> {
-        let (cue, all) = (self.cue(query)?, 0..self.index.rows());
-        let hits = self.index.scan(&cue, all, SCANNED, 10, &|row| self.lives(row), self.originals(true));
+        let params = Scan { k: 10, candidates: SCANNED, at: Snapshot::LATEST };
+        let hits = self.index.scan(&self.cue(query)?, params, &|_| true, self.originals(true));
         Ok(rows(&hits))
     }
 
-    /// Forgets rows.
-    pub fn forget(&mut self, row: u32) {
-        self.forgotten.resize(self.data.rows, false);
-        self.forgotten[row as usize] = true;
-    }
-
-    fn lives(&self, row: u32) -> bool {
-        self.forgotten.is_empty() || !self.forgotten[row as usize]
+    /// Forgets a row.
+    pub fn forget(&self, row: u32) -> Result<(), Failure> {
+        self.index.forget(row).map(drop).map_err(|e| Failure::failed(e.to_string()))
     }
 
     fn cue(&self, query: &[f32]) -> Result<Cue, Failure> {
         self.index.cue(query).map_err(|e| Failure::input(format!("a query of {}: {e}", self.data.name)))
     }
 
-    fn params(&self, ef: usize) -> Search {
-        Search { k: 10, ef, visible: u32::MAX }
-    }
-
     fn originals(&self, wanted: bool) -> Option<&dyn Originals> {
         wanted.then_some(self.data as &dyn Originals)
     }
+}
+
+fn params(ef: usize) -> Search {
+    Search { k: 10, ef, at: Snapshot::LATEST }
 }
 
 fn rows(hits: &[Hit]) -> Vec<u32> {
@@ -214,12 +212,12 @@ struct Feeding<'a> {
 }
 
 impl Workers for Feeding<'_> {
-    fn run(&self, jobs: usize, job: &(dyn Fn(usize) + Sync)) {
+    fn run(&self, jobs: usize, rows: usize, job: &(dyn Fn(usize) + Sync)) {
         if self.subject.index.rows() >= self.until {
-            return self.workers.run(jobs, job);
+            return self.workers.run(jobs, rows, job);
         }
         let begun = AtomicUsize::new(0);
-        self.workers.run(jobs + 1, &|at| match at {
+        self.workers.run(jobs + 1, rows, &|at| match at {
             // For as long as the others have work; the build's next step goes on with it.
             0 => self.subject.push_while(self.until, || begun.load(Ordering::Relaxed) < jobs),
             at => {
@@ -230,18 +228,9 @@ impl Workers for Feeding<'_> {
     }
 }
 
-/// Counts what is written.
-struct Counted(u64);
-
-impl std::io::Write for Counted {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// A pool of so many threads.
+pub fn pool(threads: usize) -> Pool {
+    Pool::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN))
 }
 
 /// The bench's clock.
