@@ -3,7 +3,7 @@
 //! Place: filled by the parts, read by `gates` and `text`. Invariant: a figure that was not measured is null, never 0.
 
 use super::args::Plan;
-use super::batches::{Batches, Items, speedups};
+use super::batches::{Batches, Items};
 use super::builds::Build;
 use super::curve::{Forgotten, Point, Scan, rate_at};
 use super::data::{Data, Store};
@@ -58,7 +58,7 @@ pub struct Report {
     pub digest: String,
     /// A build for each number of threads.
     pub builds: Vec<Build>,
-    /// All cores, by rows a batch: so many times faster than single rows.
+    /// All cores, by rows a batch: so many times faster than single rows, built as is fastest.
     pub batch_speedup: BTreeMap<String, f64>,
     /// One thread.
     pub batch_speedup_1: BTreeMap<String, f64>,
@@ -124,8 +124,8 @@ impl Report {
 
     /// Takes the batches' figures.
     pub fn take_batches(&mut self, batches: &Batches) {
-        self.batch_speedup = speedups(&batches.all);
-        self.batch_speedup_1 = speedups(&batches.alone);
+        self.batch_speedup = batches.speedups(&batches.all);
+        self.batch_speedup_1 = batches.speedups(&batches.alone);
         self.us_per_item = batches.all.clone();
         self.us_per_item_1 = batches.alone.clone();
     }

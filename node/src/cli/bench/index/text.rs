@@ -7,6 +7,9 @@ use super::report::Report;
 use crate::cli::out::{self, Table};
 use serde_json::Value;
 
+/// Share of the processor below which rates say more of the machine than of the index.
+const BUSY: f64 = 0.85;
+
 /// Prints it.
 pub fn print(report: &Report) {
     for part in
@@ -63,7 +66,12 @@ fn builds(report: &Report) -> String {
             format!("{:.0}", build.resident_bytes as f64 / 1e6),
         ]);
     }
-    format!("{}\ndigest {} for each; check: {}", table.render(), report.digest, report.check)
+    // With more threads, work that does not divide evenly would count as well.
+    let alone = report.builds.iter().find(|build| build.threads == 1).map(|build| build.cpu_share);
+    let busy = alone.filter(|&share| share < BUSY).map_or(String::new(), |share| {
+        format!("\nthe machine was busy: one thread got {:.0} % of a core; read ratios, not rates", share * 100.0)
+    });
+    format!("{}\ndigest {} for each; check: {}{busy}", table.render(), report.digest, report.check)
 }
 
 fn batches(report: &Report) -> String {
