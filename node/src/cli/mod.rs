@@ -4,6 +4,7 @@
 //! Data goes to stdout (`--json` for programs), words to stderr, and [`exit`] says what the exit codes mean.
 
 mod admin;
+mod bench;
 mod cluster;
 mod demo;
 pub mod exit;
@@ -50,6 +51,9 @@ enum Command {
     /// Look closer at what the nodes hold.
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Measure this machine's figures, beside other libraries where they are at hand.
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
 }
 
 /// How to reach a cluster.
@@ -92,6 +96,7 @@ pub fn main() -> ExitCode {
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
         Command::Admin(command) => client(admin::run(command)),
+        Command::Bench(command) => bench::run(command),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

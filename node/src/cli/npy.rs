@@ -12,23 +12,47 @@ const MAGIC: &[u8] = b"\x93NUMPY";
 const HEADER_BYTES_MAX: usize = 64 * 1024;
 const HINT: &str = "save it with numpy.save(name, array.astype('float16')) or 'float32', as rows by columns";
 
-/// An array of vectors.
-pub struct Npy {
-    bytes: Cow<'static, [u8]>,
-    data: usize,
-    precision: Precision,
-    rows: usize,
-    dim: usize,
+/// The numbers of an array.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Number {
+    /// `<f2`
+    F16,
+    /// `<f4`
+    F32,
+    /// `<i4`
+    I32,
 }
 
-impl Npy {
-    /// Reads the header and checks the length.
-    pub fn parse(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
-        let bytes = bytes.into();
-        let (header, data) = header(&bytes)?;
-        let precision = match value(header, "descr")?.trim_matches(['\'', '"']) {
-            "<f2" => Precision::F16,
-            "<f4" => Precision::F32,
+impl Number {
+    fn width(self) -> usize {
+        if self == Self::F16 { 2 } else { 4 }
+    }
+}
+
+/// What an array's header says, checked against the file's length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// Type of the numbers.
+    pub number: Number,
+    /// Rows.
+    pub rows: usize,
+    /// Numbers a row.
+    pub columns: usize,
+    /// Bytes before the first number.
+    pub start: usize,
+}
+
+impl Layout {
+    /// Bytes that hold any header that is read.
+    pub const HEAD_BYTES: usize = HEADER_BYTES_MAX + 12;
+
+    /// Reads a header; `head` is the file's beginning, `len` the length of the whole.
+    pub fn parse(head: &[u8], len: usize) -> Result<Self, String> {
+        let (header, start) = header(head)?;
+        let number = match value(header, "descr")?.trim_matches(['\'', '"']) {
+            "<f2" => Number::F16,
+            "<f4" => Number::F32,
+            "<i4" => Number::I32,
             other => return Err(format!("numbers of type {other}, not <f2 or <f4; {HINT}")),
         };
         if value(header, "fortran_order")? != "False" {
@@ -42,17 +66,54 @@ impl Npy {
             .filter(|part| !part.is_empty())
             .map(|part| part.parse().ok())
             .collect();
-        let Some([rows, dim]) = sizes.as_deref() else { return Err(format!("shape {shape}; {HINT}")) };
-        let (rows, dim) = (*rows, *dim);
-        let width = if precision == Precision::F16 { 2 } else { 4 };
-        let wanted = rows.checked_mul(dim).and_then(|count| count.checked_mul(width));
-        let there = bytes.len() - data;
+        let Some([rows, columns]) = sizes.as_deref() else { return Err(format!("shape {shape}; {HINT}")) };
+        let (rows, columns) = (*rows, *columns);
+        let wanted = rows.checked_mul(columns).and_then(|count| count.checked_mul(number.width()));
+        let there = len.saturating_sub(start);
         if wanted != Some(there) {
             return Err(format!(
                 "shape {shape} does not fit the {there} bytes that follow; the file is cut or damaged"
             ));
         }
-        Ok(Self { bytes, data, precision, rows, dim })
+        Ok(Self { number, rows, columns, start })
+    }
+
+    /// The header of an array that is to be written, up to the first number.
+    pub fn header(number: Number, rows: usize, columns: usize) -> Vec<u8> {
+        let descr = match number {
+            Number::F16 => "<f2",
+            Number::F32 => "<f4",
+            Number::I32 => "<i4",
+        };
+        let dict = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({rows}, {columns}), }}");
+        // Readers map the numbers into memory: they begin at a multiple of 64.
+        let len = (10 + dict.len() + 1).next_multiple_of(64) - 10;
+        let mut bytes = [MAGIC, &[1, 0], &(len as u16).to_le_bytes()].concat();
+        bytes.extend(format!("{dict:<width$}\n", width = len - 1).as_bytes());
+        bytes
+    }
+}
+
+/// An array of vectors.
+pub struct Npy {
+    bytes: Cow<'static, [u8]>,
+    data: usize,
+    precision: Precision,
+    rows: usize,
+    dim: usize,
+}
+
+impl Npy {
+    /// Reads the header and checks the length.
+    pub fn parse(bytes: impl Into<Cow<'static, [u8]>>) -> Result<Self, String> {
+        let bytes = bytes.into();
+        let layout = Layout::parse(&bytes, bytes.len())?;
+        let precision = match layout.number {
+            Number::F16 => Precision::F16,
+            Number::F32 => Precision::F32,
+            Number::I32 => return Err(format!("numbers of type <i4, not <f2 or <f4; {HINT}")),
+        };
+        Ok(Self { bytes, data: layout.start, precision, rows: layout.rows, dim: layout.columns })
     }
 
     /// How many vectors.
@@ -130,6 +191,17 @@ mod tests {
         assert_eq!((npy.row(1), npy.row(2)), (Some(vec![-2.0]), None));
         let half = Npy::parse(file(&GOOD.replace("<f4", "<f2"), &[0, 0x3c, 0, 0xc0])).expect("valid");
         assert_eq!(half.row(1), Some(vec![-2.0]));
+    }
+
+    #[test]
+    fn a_header_is_read_as_it_was_written() {
+        let mut file = Layout::header(Number::I32, 3, 100);
+        assert!(file.len().is_multiple_of(64) && file.ends_with(b"\n"));
+        let start = file.len();
+        file.resize(start + 3 * 100 * 4, 0);
+        let layout = Layout { number: Number::I32, rows: 3, columns: 100, start };
+        assert_eq!(Layout::parse(&file[..start], file.len()), Ok(layout));
+        assert!(Npy::parse(file).is_err_and(|error| error.contains("<i4")), "indices are no vectors");
     }
 
     #[test]
