@@ -34,24 +34,31 @@ fn workers_and_their_order_leave_the_digest_alone() {
 }
 
 #[test]
-fn scalar_kernels_build_the_same_graph_and_give_the_same_answers() {
+fn all_kernels_build_the_same_graph_and_give_the_same_answers() {
     for metric in METRICS {
         for dim in [7, 129, 256] {
             let data = Data::clustered(1200, dim, 20, 2);
             let options = Options { ef_construction: 32, ..Options::new(dim, metric, 5) };
-            let fast = filled(options, &data, &Inline);
-            let slow = Index::with_kernels(options, Kernels::SCALAR).expect("good options");
-            fill(&slow, &data, &Inline);
-            assert_eq!(fast.epoch(), slow.epoch());
-            for row in [0, 600, 1199] {
-                let params = Search { k: 10, ef: 50, at: Snapshot::LATEST };
-                let answer = |index: &Index| {
-                    let cue = cue(index, data.row(row));
-                    let scan = Scan { k: 10, candidates: 50, at: first(1100) };
-                    let scanned = index.scan(&cue, scan, &|row| row % 2 == 0, Some(&data));
-                    (index.search(&cue, params, &everything, Some(&data)), scanned)
-                };
-                assert_eq!(answer(&fast), answer(&slow));
+            let indexes = Kernels::all().into_iter().map(|kernels| {
+                let index = Index::with_kernels(options, kernels).expect("good options");
+                fill(&index, &data, &Inline);
+                index
+            });
+            let indexes: Vec<Index> = indexes.collect();
+            let slow = indexes.last().expect("every machine has the scalar set");
+            assert_eq!(slow.kernels(), Kernels::SCALAR.name);
+            for fast in &indexes {
+                assert_eq!(fast.epoch(), slow.epoch(), "{}", fast.kernels());
+                for row in [0, 600, 1199] {
+                    let params = Search { k: 10, ef: 50, at: Snapshot::LATEST };
+                    let answer = |index: &Index| {
+                        let cue = cue(index, data.row(row));
+                        let scan = Scan { k: 10, candidates: 50, at: first(1100) };
+                        let scanned = index.scan(&cue, scan, &|row| row % 2 == 0, Some(&data));
+                        (index.search(&cue, params, &everything, Some(&data)), scanned)
+                    };
+                    assert_eq!(answer(fast), answer(slow), "{}", fast.kernels());
+                }
             }
         }
     }

@@ -3,13 +3,13 @@
 //! Place: behind `kernel::Kernels`. Invariant `twins_agree`: same lanes, same order of sums, nothing fused, so the
 //! bits are those of `kernel_scalar`. Leaves out: checks of lengths, which `Kernels` makes.
 
-use super::{Kernels, Rotation, Rows, scalar};
+use super::{Kernels, Rotation, Rows, Target, scalar};
 use crate::rotate::{square_norm, sum_of};
 use std::arch::x86_64::*;
 
 pub(super) const KERNELS: Kernels = Kernels {
     name: "avx2",
-    fast: true,
+    target: Target::Avx2,
     norm,
     rotate,
     signs,
@@ -22,6 +22,14 @@ pub(super) const KERNELS: Kernels = Kernels {
     product,
     square_distance,
 };
+
+pub(super) fn available() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("popcnt")
+        && is_x86_feature_detected!("lzcnt")
+        && is_x86_feature_detected!("bmi1")
+        && is_x86_feature_detected!("bmi2")
+}
 
 #[target_feature(enable = "avx2,popcnt,lzcnt,bmi1,bmi2")]
 pub(super) fn enter<R>(work: impl FnOnce() -> R) -> R {

@@ -5,11 +5,13 @@
 //! a hop, not once a distance.
 //!
 //! Invariant `twins_agree`: every set gives the same bits as `kernel_scalar`, which is the definition.
-//! Leaves out: AVX-512 and NEON; each would be one more file and one more constant.
+//! Leaves out: NEON, which would be one more file, one more constant, and one more line in `Kernels::all`.
 #![expect(unsafe_code, reason = "SIMD and memory that grows under readers; each block says why it is sound")]
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod memory;
 
 use crate::{kernel_scalar as scalar, rotate::Rotation};
@@ -17,12 +19,22 @@ pub(crate) use memory::{Lists, ROWS_MAX, Rows};
 
 type Hamming = unsafe fn(&Rows<u64>, &[u64], &[u32], &mut [u32]);
 
+/// For which CPU `enter` compiles the code around the kernels.
+#[derive(Clone, Copy)]
+enum Target {
+    Any,
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    #[cfg(target_arch = "x86_64")]
+    Avx512,
+}
+
 /// A set of kernels. All sets give the same bits.
 #[derive(Clone, Copy)]
 pub struct Kernels {
     /// For traces and status pages.
     pub name: &'static str,
-    fast: bool,
+    target: Target,
     norm: unsafe fn(&[f32]) -> f32,
     rotate: unsafe fn(&Rotation, &mut [f32], f32),
     signs: unsafe fn(&[f32], &mut [u64]),
@@ -40,7 +52,7 @@ impl Kernels {
     /// Plain Rust, for every machine.
     pub const SCALAR: Self = Self {
         name: "scalar",
-        fast: false,
+        target: Target::Any,
         norm: scalar::norm,
         rotate: scalar::rotate,
         signs: scalar::signs,
@@ -54,36 +66,42 @@ impl Kernels {
         square_distance: scalar::square_distance,
     };
 
+    /// Every set that this CPU has, the fastest first.
+    pub fn all() -> Vec<Self> {
+        let mut sets = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            sets.extend(avx512::available().then_some(avx512::KERNELS));
+            sets.extend(avx2::available().then_some(avx2::KERNELS));
+        }
+        sets.push(Self::SCALAR);
+        sets
+    }
+
     /// The fastest set that this CPU has.
     pub fn detect() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("popcnt")
-            && is_x86_feature_detected!("lzcnt")
-            && is_x86_feature_detected!("bmi1")
-            && is_x86_feature_detected!("bmi2")
-        {
-            return avx2::KERNELS;
-        }
-        Self::SCALAR
+        Self::all()[0]
     }
 
     /// Runs `work` compiled for this set's CPU, as far as it is inlined here: bit counts and shifts then are single
     /// instructions. Of no effect on what it computes.
     #[inline]
     pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
-        #[cfg(target_arch = "x86_64")]
-        if self.fast {
-            // SAFETY: only a set made by `detect` is fast, which found the instructions.
-            return unsafe { avx2::enter(work) };
+        match self.target {
+            Target::Any => work(),
+            // SAFETY: only a set that `all` gave has this target; it found the instructions.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx2 => unsafe { avx2::enter(work) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx512 => unsafe { avx512::enter(work) },
         }
-        work()
     }
 
     /// Σ x².
     #[inline]
     pub(crate) fn norm(&self, x: &[f32]) -> f32 {
-        // SAFETY: `detect` found the instructions of this set; any slice will do.
+        // SAFETY: `all` found the instructions of this set; any slice will do.
         unsafe { (self.norm)(x) }
     }
 
@@ -91,68 +109,68 @@ impl Kernels {
     #[inline]
     pub(crate) fn rotate(&self, rotation: &Rotation, x: &mut [f32], scale: f32) {
         assert_eq!(x.len(), rotation.padded);
-        // SAFETY: `detect` found the instructions; the length is a multiple of 64.
+        // SAFETY: `all` found the instructions; the length is a multiple of 64.
         unsafe { (self.rotate)(rotation, x, scale) }
     }
 
     #[inline]
     pub(crate) fn signs(&self, x: &[f32], bits: &mut [u64]) {
         assert_eq!(x.len(), bits.len() * 64);
-        // SAFETY: `detect` found the instructions; the lengths agree.
+        // SAFETY: `all` found the instructions; the lengths agree.
         unsafe { (self.signs)(x, bits) }
     }
 
     #[inline]
     pub(crate) fn narrow(&self, x: &[f32], scale: f32, fine: &mut [u8]) {
         assert!(x.len().is_multiple_of(64) && fine.len() == x.len());
-        // SAFETY: `detect` found the instructions; the lengths agree.
+        // SAFETY: `all` found the instructions; the lengths agree.
         unsafe { (self.narrow)(x, scale, fine) }
     }
 
     #[inline]
     pub(crate) fn wide(&self, x: &[f32], scale: f32, fine: &mut [u8]) {
         assert!(x.len().is_multiple_of(64) && fine.len() == 2 * x.len());
-        // SAFETY: `detect` found the instructions; the lengths agree.
+        // SAFETY: `all` found the instructions; the lengths agree.
         unsafe { (self.wide)(x, scale, fine) }
     }
 
     /// Hamming distances of the table's rows `ids` from `query` into `out`, one for each id.
     #[inline]
     pub(crate) fn hamming(&self, table: &Rows<u64>, query: &[u64], ids: &[u32], out: &mut [u32]) {
-        // SAFETY: `detect` found the instructions; the kernels index with checks.
+        // SAFETY: `all` found the instructions; the kernels index with checks.
         unsafe { (self.hamming)(table, query, ids, out) }
     }
 
     /// Hamming distances of consecutive rows from `query` into `out`.
     #[inline]
     pub(crate) fn hamming_run(&self, rows: &[u64], query: &[u64], out: &mut [u32]) {
-        // SAFETY: `detect` found the instructions; the kernels index with checks.
+        // SAFETY: `all` found the instructions; the kernels index with checks.
         unsafe { (self.hamming_run)(rows, query, out) }
     }
 
     #[inline]
     pub(crate) fn dot_narrow(&self, a: &[u8], b: &[u8]) -> i32 {
         assert!(a.len() == b.len() && a.len().is_multiple_of(64));
-        // SAFETY: `detect` found the instructions; the lengths agree.
+        // SAFETY: `all` found the instructions; the lengths agree.
         unsafe { (self.dot_narrow)(a, b) }
     }
 
     #[inline]
     pub(crate) fn dot_wide(&self, a: &[u8], b: &[u8]) -> i32 {
         assert!(a.len() == b.len() && a.len().is_multiple_of(64));
-        // SAFETY: `detect` found the instructions; the lengths agree.
+        // SAFETY: `all` found the instructions; the lengths agree.
         unsafe { (self.dot_wide)(a, b) }
     }
 
     #[inline]
     pub(crate) fn product(&self, a: &[f32], b: &[f32]) -> f32 {
-        // SAFETY: `detect` found the instructions; any slices will do.
+        // SAFETY: `all` found the instructions; any slices will do.
         unsafe { (self.product)(a, b) }
     }
 
     #[inline]
     pub(crate) fn square_distance(&self, a: &[f32], b: &[f32]) -> f32 {
-        // SAFETY: `detect` found the instructions; any slices will do.
+        // SAFETY: `all` found the instructions; any slices will do.
         unsafe { (self.square_distance)(a, b) }
     }
 }
