@@ -70,6 +70,8 @@
 //! built beside the old. Which batches were cut, which rows a recall may see and where originals live are the caller's.
 
 mod beam;
+#[doc(hidden)]
+pub mod bench;
 mod build;
 mod check;
 mod code;
