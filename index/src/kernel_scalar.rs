@@ -16,7 +16,10 @@ pub(crate) fn rotate(rotation: &Rotation, x: &mut [f32], scale: f32) {
     rotation.apply(x, scale, hadamard);
 }
 
-fn hadamard(x: &mut [f32]) {
+fn hadamard(x: &mut [f32], signs: &[f32], scale: f32) {
+    for (v, sign) in x.iter_mut().zip(signs) {
+        *v = (*v * scale) * sign;
+    }
     let mut half = 1;
     while half < x.len() {
         for pair in x.chunks_exact_mut(2 * half) {

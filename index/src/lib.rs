@@ -99,6 +99,8 @@
 //! over and where originals live are the caller's.
 
 mod beam;
+#[doc(hidden)]
+pub mod bench;
 mod build;
 mod check;
 mod code;

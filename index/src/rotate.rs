@@ -32,16 +32,16 @@ impl Rotation {
         Self { padded, block, signs: (0..rounds).map(signs).collect() }
     }
 
-    /// Multiplies `x` (`[f32; padded]`) by `scale` and rotates it. `hadamard` transforms one block.
+    /// Multiplies `x` (`[f32; padded]`) by `scale` and rotates it. `hadamard` multiplies each value of a block by
+    /// the scale, then by its sign, and transforms the block.
     #[inline(always)]
-    pub(crate) fn apply(&self, x: &mut [f32], scale: f32, hadamard: impl Fn(&mut [f32])) {
+    pub(crate) fn apply(&self, x: &mut [f32], scale: f32, hadamard: impl Fn(&mut [f32], &[f32], f32)) {
         let mut scale = scale;
         for signs in &self.signs {
-            for (v, sign) in x.iter_mut().zip(signs) {
-                *v = (*v * scale) * sign;
+            for (block, signs) in x.chunks_exact_mut(self.block).zip(signs.chunks_exact(self.block)) {
+                hadamard(block, signs, scale);
             }
             scale = 1.0;
-            x.chunks_exact_mut(self.block).for_each(&hadamard);
             self.reflect(x);
             self.deal(x);
         }

@@ -53,18 +53,21 @@ fn square_distance(a: &[f32], b: &[f32]) -> f32 {
 
 #[target_feature(enable = "avx2")]
 fn rotate(rotation: &Rotation, x: &mut [f32], scale: f32) {
-    rotation.apply(x, scale, |block| hadamard(block));
+    rotation.apply(x, scale, |block, signs, scale| hadamard(block, signs, scale));
 }
 
-/// Stages 1, 2, 4 inside a register, 8, 16, 32 across eight registers, the rest in memory.
+/// Signs and stages 1, 2, 4 inside a register, 8, 16, 32 across eight registers, the rest in memory, two at a time:
+/// a pass over memory costs more than what it adds.
 #[target_feature(enable = "avx2")]
-fn hadamard(x: &mut [f32]) {
-    for part in x.chunks_exact_mut(64) {
+fn hadamard(x: &mut [f32], signs: &[f32], scale: f32) {
+    let scale = _mm256_set1_ps(scale);
+    for (part, signs) in x.as_chunks_mut::<64>().0.iter_mut().zip(signs.as_chunks::<64>().0) {
         let at = part.as_mut_ptr();
-        // SAFETY: `part` holds 64 floats.
-        let mut r: [__m256; 8] = std::array::from_fn(|i| unsafe { _mm256_loadu_ps(at.add(8 * i)) });
-        for v in &mut r {
-            *v = butterflies_inside(*v);
+        let mut r: [__m256; 8] = [_mm256_setzero_ps(); 8];
+        for (i, v) in r.iter_mut().enumerate() {
+            // SAFETY: `part` and `signs` hold 64 floats.
+            let (x, sign) = unsafe { (_mm256_loadu_ps(at.add(8 * i)), _mm256_loadu_ps(signs.as_ptr().add(8 * i))) };
+            *v = butterflies_inside(_mm256_mul_ps(_mm256_mul_ps(x, scale), sign));
         }
         for half in [1, 2, 4] {
             for i in (0..8).filter(|i| i & half == 0) {
@@ -77,14 +80,26 @@ fn hadamard(x: &mut [f32]) {
         }
     }
     let mut half = 64;
-    while half < x.len() {
-        for pair in x.chunks_exact_mut(2 * half) {
-            let (low, high) = pair.split_at_mut(half);
-            for (a, b) in low.iter_mut().zip(high) {
-                (*a, *b) = (*a + *b, *a - *b);
-            }
+    while 2 * half < x.len() {
+        x.chunks_exact_mut(4 * half).for_each(|part| two_stages(part, half));
+        half *= 4;
+    }
+    if half < x.len() {
+        let (low, high) = x.split_at_mut(half);
+        for (a, b) in low.iter_mut().zip(high) {
+            (*a, *b) = (*a + *b, *a - *b);
         }
-        half *= 2;
+    }
+}
+
+/// Stages `half` and `2 · half` of a part of `4 · half`.
+#[target_feature(enable = "avx2")]
+fn two_stages(part: &mut [f32], half: usize) {
+    let (low, high) = part.split_at_mut(2 * half);
+    let ((a, b), (c, d)) = (low.split_at_mut(half), high.split_at_mut(half));
+    for (((a, b), c), d) in a.iter_mut().zip(b).zip(c).zip(d) {
+        let (sum_low, rest_low, sum_high, rest_high) = (*a + *b, *a - *b, *c + *d, *c - *d);
+        (*a, *b, *c, *d) = (sum_low + sum_high, rest_low + rest_high, sum_low - sum_high, rest_low - rest_high);
     }
 }
 

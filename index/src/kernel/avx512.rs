@@ -2,12 +2,12 @@
 //!
 //! Place: behind `kernel::Kernels`. Invariant `twins_agree`: integers alone are summed here, so any order gives the same;
 //! whatever sums floats is the AVX2 set's, as wider registers would ask for another order of sums.
-//! Leaves out: checks of lengths, which `Kernels` makes.
+//! `emulate-avx512.sh` runs its tests on an emulated CPU. Leaves out: checks of lengths, which `Kernels` makes.
 
 use super::{Kernels, Rows, Target, avx2, scalar};
 use std::arch::x86_64::*;
 
-/// The kernels for bits hold the query in registers, up to four of them.
+/// Words of a register. The kernels for bits hold the query in up to four.
 const LANES: usize = 8;
 
 pub(super) const KERNELS: Kernels =
@@ -47,7 +47,11 @@ fn gather<const N: usize>(table: &Rows<u64>, query: &[u64], ids: &[u32], out: &m
     let (eights, rest) = ids.as_chunks::<8>();
     let (out_eights, out_rest) = out.as_chunks_mut::<8>();
     for (ids, out) in eights.iter().zip(out_eights) {
-        *out = totals(ids.map(|id| query.apart(table.get(id))));
+        let mut sums = [_mm512_setzero_si512(); 8];
+        for (sum, &id) in sums.iter_mut().zip(ids) {
+            *sum = query.apart(table.get(id));
+        }
+        *out = totals(sums);
     }
     for (&id, out) in rest.iter().zip(out_rest) {
         *out = _mm512_reduce_add_epi64(query.apart(table.get(id))) as u32;
@@ -73,7 +77,11 @@ fn run<const N: usize>(rows: &[u64], query: &[u64], out: &mut [u32]) {
     let eights = rows.chunks_exact(8 * width);
     let rest = eights.remainder().chunks_exact(width);
     for (rows, out) in eights.zip(out_eights) {
-        *out = totals(std::array::from_fn(|i| query.apart(&rows[i * width..][..width])));
+        let mut sums = [_mm512_setzero_si512(); 8];
+        for (sum, row) in sums.iter_mut().zip(rows.chunks_exact(width)) {
+            *sum = query.apart(row);
+        }
+        *out = totals(sums);
     }
     for (row, out) in rest.zip(out_rest) {
         *out = _mm512_reduce_add_epi64(query.apart(row)) as u32;

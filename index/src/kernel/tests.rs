@@ -90,6 +90,13 @@ proptest! {
     }
 }
 
+/// A machine that is there to test a set says so: else the set's tests pass by its absence.
+#[test]
+fn the_set_that_the_machine_is_to_have_is_there() {
+    let expected = std::env::var("ENGRAM_KERNELS_EXPECTED").unwrap_or_else(|_| "scalar".into());
+    assert!(Kernels::all().iter().any(|kernels| kernels.name == expected), "this CPU has no {expected} set");
+}
+
 #[test]
 fn the_largest_codes_do_not_overflow() {
     for kernels in Kernels::all() {
