@@ -6,7 +6,7 @@
 use crate::env::{Env, Lane, run_on};
 use crate::identity::{Cluster, Id, Identity};
 use crate::leader::{Leader, Leadership};
-use crate::raft::net::Network;
+use crate::raft::net::{Network, PeerCalls};
 use crate::raft::types::{Member, TypeConfig};
 use bytes::Bytes;
 use engram_proto::error::{Error, Kind, Result};
@@ -84,8 +84,8 @@ impl Admin {
             node: address.node,
             cluster_name: self.identity.cluster_name.clone(),
         };
-        let mut client = connection.client.clone();
-        let answer: JoinResponse = connection.answer(JOIN_TIMEOUT, client.join(request)).await.map_err(|status| {
+        let call = |mut client: PeerCalls| async move { client.join(request).await };
+        let answer: JoinResponse = connection.answer(JOIN_TIMEOUT, call).await.map_err(|status| {
             let error = Error::from_status(&status);
             let place = format!("node {} at {}", address.node, address.peer_address);
             match error.kind() {

@@ -22,6 +22,9 @@ pub struct Config {
     /// `host:port` for other nodes.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: String,
+    /// Origins whose pages may open a WebSocket here, as `https://app.example`; pages of this host always may.
+    #[serde(default, deserialize_with = "origins")]
+    pub allowed_origins: Vec<String>,
     /// Worker threads of an index batch; 0: one a core.
     #[serde(default)]
     pub index_workers: usize,
@@ -127,6 +130,27 @@ impl Default for StreamConfig {
     }
 }
 
+/// A list, or one text with commas, as an environment variable is.
+fn origins<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        List(Vec<String>),
+        Text(String),
+    }
+    let trimmed = |text: &str| text.split(',').map(str::trim).filter(|one| !one.is_empty()).map(String::from).collect();
+    Ok(match Given::deserialize(from)? {
+        Given::List(list) => list,
+        Given::Text(text) => trimmed(&text),
+    })
+}
+
+/// `scheme://host` or `scheme://host:port`, as browsers send it.
+fn is_origin(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| !rest.contains('@') && rest.parse::<http::uri::Authority>().is_ok())
+}
+
 fn default_cluster() -> String {
     "engram".into()
 }
@@ -146,6 +170,7 @@ impl Config {
             data_dir: data_dir.into(),
             listen: default_listen(),
             peer_listen: default_peer_listen(),
+            allowed_origins: Vec::new(),
             index_workers: 0,
             raft: RaftConfig::default(),
             wal: WalConfig::default(),
@@ -169,6 +194,9 @@ impl Config {
             if port.is_none_or(|port| port.parse::<u16>().is_err()) {
                 return Err(format!("{key} is {address:?}; write host:port, as 127.0.0.1:7600"));
             }
+        }
+        if let Some(bad) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            return Err(format!("allowed_origins holds {bad:?}; write scheme://host[:port], as https://app.example"));
         }
         range("index_workers", self.index_workers as u64, 0, 256)?;
         range("raft.heartbeat_ms", self.raft.heartbeat_ms, 10, 10_000)?;
@@ -205,6 +233,9 @@ mod tests {
         says(Config { node_id: 0, ..good.clone() }, "node_id");
         says(Config { listen: "7600".into(), ..good.clone() }, "listen");
         says(Config { peer_listen: "host:99999".into(), ..good.clone() }, "peer_listen");
+        for bad in ["*", "app.example", "https://app.example/", "ftp://app.example", "https://"] {
+            says(Config { allowed_origins: vec![bad.into()], ..good.clone() }, "allowed_origins");
+        }
         let raft = RaftConfig { election_min_ms: 100, ..RaftConfig::default() };
         says(Config { raft, ..good }, "raft.election_min_ms");
     }

@@ -100,6 +100,17 @@ impl Leadership {
         member.map(|member| member.client_address).unwrap_or_default()
     }
 
+    /// Ends `grace` after this node has heard that another node than `leader` leads. Cancel safe.
+    pub async fn replaced(&self, leader: u64, grace: Duration) {
+        let mut metrics = self.0.raft.metrics();
+        while metrics.borrow_watched().current_leader.is_none_or(|now| now == leader) {
+            if metrics.changed().await.is_err() {
+                break; // Raft has stopped: nobody else will answer either
+            }
+        }
+        self.0.clock.sleep(grace).await;
+    }
+
     /// The error of a write that found no leader.
     pub fn no_leader(&self) -> Error {
         let node = self.0.node;

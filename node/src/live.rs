@@ -6,6 +6,7 @@
 use crate::env::Env;
 use crate::leader::{Leader, Leadership};
 use crate::proposer::Proposer;
+use crate::raft::net::PeerCalls;
 use engram_proto::wire::log::{ExpireSession, command};
 use engram_proto::wire::peer::KeepAliveRequest;
 use std::collections::BTreeMap;
@@ -112,9 +113,9 @@ impl Live {
                     let sessions: Vec<u64> = self.table().here.keys().copied().collect();
                     if !sessions.is_empty() {
                         let request = KeepAliveRequest { header: connection.header(), sessions };
-                        let mut client = connection.client.clone();
+                        let call = |mut client: PeerCalls| async move { client.keep_alive(request).await };
                         // Lost: the next round says it again, and a session outlives many rounds.
-                        drop(connection.answer(KEEP_ALIVE_TIMEOUT, client.keep_alive(request)).await);
+                        drop(connection.answer(KEEP_ALIVE_TIMEOUT, call).await);
                     }
                 }
                 Leader::Unknown => {}

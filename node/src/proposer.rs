@@ -7,17 +7,18 @@
 
 use crate::admission::{Admission, Admitted, Permit};
 use crate::leader::{Leader, Leadership};
-use crate::raft::net::Connection;
+use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
 use crate::session::Sequenced;
 use engram_proto::error::{Error, Kind, Result, WriteClass};
 use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
 use engram_proto::wire::peer::ProposeRequest;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -29,6 +30,8 @@ pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 const IN_FLIGHT_MAX: usize = 16;
 /// How long a forwarded command may take before its outcome is called unknown.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a leader may still answer once another node leads: it may be cut off from here.
+const FORWARD_GRACE: Duration = Duration::from_secs(1);
 
 /// Rows that an entry aims at, by the rows that wait.
 fn rows_wanted(depth: usize) -> usize {
@@ -140,13 +143,19 @@ impl Proposer {
         // The leader stamps it.
         let command = Some(Command { stamp_ms: 0, kind: Some(kind) });
         let request = ProposeRequest { header: connection.header(), command };
-        let mut client = connection.client.clone();
-        match connection.answer(FORWARD_TIMEOUT, client.propose(request)).await {
-            Ok(answer) => {
+        let call = |mut client: PeerCalls| async move { client.propose(request).await };
+        let answer = pin!(connection.answer(FORWARD_TIMEOUT, call));
+        let replaced = pin!(self.leadership.replaced(connection.node(), FORWARD_GRACE));
+        match select(answer, replaced).await {
+            Either::Left((Ok(answer), _)) => {
                 let outcome = answer.outcome.ok_or_else(|| Error::in_doubt("the leader's answer has no outcome"))?;
                 Ok((answer.log_index, outcome))
             }
-            Err(status) => Err(Error::from_status(&status)),
+            Either::Left((Err(status), _)) => Err(Error::from_status(&status)),
+            Either::Right(((), _)) => {
+                let (node, leader) = (self.leadership.node(), connection.node());
+                Err(Error::in_doubt(format!("node {node}: node {leader} was replaced as leader before it answered")))
+            }
         }
     }
 

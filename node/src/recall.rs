@@ -4,9 +4,9 @@
 //! taken at one instant under the state's read lock; everything after works on what it holds.
 //! Invariants: `answer_within_snapshot`; a read changes nothing and may always be sent again.
 
-use crate::env::{Clock, Rt};
+use crate::env::Clock;
 use crate::leader::{Leader, Leadership};
-use crate::raft::net::Connection;
+use crate::raft::net::{Connection, PeerCalls};
 use crate::state::spaces::Space;
 use engram_index::Search;
 use engram_proto::error::{Error, Kind, Result};
@@ -15,14 +15,14 @@ use engram_proto::query::{ReadLevel, check_recall};
 use engram_proto::transport::{World, timeout};
 use engram_proto::wire::peer::ReadIndexRequest;
 use engram_proto::wire::v1::{self, Hit, RecallRequest, RecallResult, Snapshot};
-use openraft::AsyncRuntime;
 use openraft::raft::ReadPolicy;
+use prost::Message;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
 
-/// Hits of one page of an answer.
+/// Hits of one page of an answer, and its bytes at about which it is full: pages wait for slow readers.
 const PAGE_HITS: usize = 100;
+const PAGE_BYTES: usize = 1 << 20;
 /// Width of the search, unless the request says otherwise: this many times k, and not under the minimum.
 const EF_PER_K: usize = 4;
 const EF_MIN: usize = 64;
@@ -134,7 +134,7 @@ impl Recall {
         loop {
             let answer = match self.leadership.leader() {
                 Leader::Here { .. } => self.read_index_here().await,
-                Leader::There(connection) => self.read_index_there(*connection).await,
+                Leader::There(connection) => self.read_index_there(&connection).await,
                 Leader::Unknown => Err(self.behind("no leader is known".into(), 0)),
             };
             match answer {
@@ -145,22 +145,12 @@ impl Recall {
         }
     }
 
-    /// In a task of its own: when a caller with little time gives up, the time-out must still come and drop a
-    /// connection that is dead without saying so.
-    async fn read_index_there(&self, connection: Connection) -> Result<u64> {
-        let (told, answer) = oneshot::channel();
-        let ask = async move {
-            let request = ReadIndexRequest { header: connection.header() };
-            let mut client = connection.client.clone();
-            let answer = connection.answer(READ_INDEX_TIMEOUT, client.read_index(request)).await;
-            // The caller may have given up.
-            drop(told.send(answer));
-        };
-        drop(Rt::spawn(ask));
-        match answer.await {
-            Ok(Ok(answer)) => Ok(answer.log_index),
-            Ok(Err(status)) => Err(self.behind(format!("no read index from the leader: {}", status.message()), 0)),
-            Err(_) => Err(self.behind("the node is stopping".into(), 0)),
+    async fn read_index_there(&self, connection: &Connection) -> Result<u64> {
+        let request = ReadIndexRequest { header: connection.header() };
+        let ask = |mut client: PeerCalls| async move { client.read_index(request).await };
+        match connection.answer(READ_INDEX_TIMEOUT, ask).await {
+            Ok(answer) => Ok(answer.log_index),
+            Err(status) => Err(self.behind(format!("no read index from the leader: {}", status.message()), 0)),
         }
     }
 
@@ -209,14 +199,19 @@ fn answer(view: View, cue: &[f32], k: usize, ef: usize, with_embedding: bool) ->
 }
 
 fn pages(snapshot: Snapshot, hits: Vec<Hit>) -> Vec<RecallResult> {
-    let count = hits.len().div_ceil(PAGE_HITS).max(1);
-    let mut hits = hits.into_iter();
-    let page = |at: usize| RecallResult {
-        snapshot: Some(snapshot),
-        hits: hits.by_ref().take(PAGE_HITS).collect(),
-        last: at + 1 == count,
-    };
-    (0..count).map(page).collect()
+    let page = |hits| RecallResult { snapshot: Some(snapshot), hits, last: false };
+    let (mut pages, mut full, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for hit in hits {
+        if full.len() == PAGE_HITS || bytes >= PAGE_BYTES {
+            pages.push(page(std::mem::take(&mut full)));
+            bytes = 0;
+        }
+        bytes += hit.encoded_len();
+        full.push(hit);
+    }
+    // An empty answer has a page too: it states the snapshot.
+    pages.push(RecallResult { last: true, ..page(full) });
+    pages
 }
 
 /// A stored embedding as little-endian f32.

@@ -7,7 +7,7 @@
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::config::Config;
-use crate::edge::{grpc, peer, status};
+use crate::edge::{grpc, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
 use crate::identity::Identity;
 use crate::leader::Leadership;
@@ -31,7 +31,8 @@ use std::io;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch as channel};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as channel};
+use tower_layer::Layer;
 
 /// Connections that may be open at once, on each of the two ports.
 const CONNECTIONS_MAX: usize = 4096;
@@ -224,7 +225,7 @@ fn client_routes(node: &Arc<Node>) -> axum::Router {
     let memory = MemoryServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let grpc =
         Routes::new(memory).add_service(SpacesServer::new(service.clone())).add_service(ClusterServer::new(service));
-    grpc.into_axum_router().merge(status::routes(node.clone()))
+    grpc.into_axum_router().merge(status::routes(node.clone())).merge(ws::routes(node.clone()))
 }
 
 fn peer_routes(node: &Arc<Node>) -> axum::Router {
@@ -233,6 +234,10 @@ fn peer_routes(node: &Arc<Node>) -> axum::Router {
         .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
     Routes::new(service).into_axum_router()
 }
+
+/// A connection's place among [`CONNECTIONS_MAX`]: free again when the last share is dropped.
+#[derive(Clone)]
+pub struct Slot(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
 
 /// Ends when the node stops; `_open` outlives the listener.
 async fn serve(
@@ -262,7 +267,10 @@ async fn serve(
                 continue;
             }
         };
-        let (world, routes, mut stopping) = (node.world.clone(), routes.clone(), node.stopping.clone());
+        // A WebSocket outlives the HTTP connection that it came by, and takes a share of the slot with it.
+        let slot = Slot(Arc::new(slot));
+        let routes = axum::Extension(slot.clone()).layer(routes.clone());
+        let (world, mut stopping) = (node.world.clone(), node.stopping.clone());
         let connection = async move {
             let _slot = slot;
             tokio::select! {

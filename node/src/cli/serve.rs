@@ -33,6 +33,9 @@ pub struct ServeArgs {
     /// host:port for other nodes.
     #[arg(long, value_name = "ADDRESS")]
     pub peer_listen: Option<String>,
+    /// Origins whose pages may open a WebSocket here, with commas; pages of this host always may.
+    #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
+    pub allowed_origins: Option<Vec<String>>,
     /// Threads of an index batch; 0: one a core.
     #[arg(long, value_name = "N")]
     pub index_workers: Option<usize>,

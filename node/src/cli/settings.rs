@@ -41,6 +41,7 @@ fn flags(mut figment: Figment, args: &ServeArgs) -> Figment {
     set("data_dir", args.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned().into()));
     set("listen", args.listen.clone().map(Into::into));
     set("peer_listen", args.peer_listen.clone().map(Into::into));
+    set("allowed_origins", args.allowed_origins.clone().map(Into::into));
     set("index_workers", args.index_workers.map(Into::into));
     figment
 }
@@ -119,6 +120,18 @@ mod tests {
         says("data_dir = \"a\"\n", &["node_id is missing"]);
         says("node_id = = 1\n", &["engram.toml"]);
         says("node_id = 0\ndata_dir = \"a\"\n", &["node_id is 0"]);
+        let origins = "node_id = 1\ndata_dir = \"a\"\nallowed_origins = \"https://a.example,*\"\n";
+        says(origins, &["allowed_origins holds \"*\"", "scheme://host"]);
+    }
+
+    #[test]
+    fn origins_are_a_list_or_a_text_with_commas() {
+        let both = ["\"https://a.example, http://b:8\"", "[\"https://a.example\", \"http://b:8\"]"];
+        for origins in both {
+            let (_dir, path) = file(&format!("node_id = 1\ndata_dir = \"a\"\nallowed_origins = {origins}\n"));
+            let config = load(&ServeArgs { config: Some(path), ..ServeArgs::default() }).expect("valid");
+            assert_eq!(config.allowed_origins, ["https://a.example", "http://b:8"]);
+        }
     }
 
     #[test]

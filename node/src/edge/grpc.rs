@@ -1,6 +1,6 @@
 //! The public gRPC services.
 
-use super::{Answers, observe, outbox, read, status};
+use super::{Answers, memory, observe, outbox, read, status};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
@@ -11,12 +11,10 @@ use engram_proto::wire::v1::{
     InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
     MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
     RemoveNodeResponse, SpaceInfo, StatusRequest, StatusResponse, VerifyRequest, VerifyResponse,
-    cluster_server::Cluster, memory_request, memory_response, memory_server::Memory, spaces_server::Spaces,
+    cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
 };
-use futures_util::StreamExt;
 use openraft::AsyncRuntime;
 use std::sync::Arc;
-use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, Streaming};
 
 /// All public services of one node.
@@ -24,9 +22,6 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct Service(pub Arc<Node>);
 
 type Answer<T> = Result<Response<T>, Status>;
-
-/// Observe messages of a memory stream that wait for the session task.
-const MEMORY_OBSERVE_MESSAGES: usize = 4;
 
 #[tonic::async_trait]
 impl Memory for Service {
@@ -43,21 +38,14 @@ impl Memory for Service {
 
     async fn recall_stream(&self, request: Request<Streaming<RecallRequest>>) -> Answer<Answers<RecallResponse>> {
         let (out, answers) = outbox();
-        let (node, mut requests) = (self.0.clone(), request.into_inner());
-        let task = async move {
-            while let Some(Ok(request)) = requests.next().await {
-                if !read::recall(&node, request, &out, |response| response).await {
-                    return;
-                }
-            }
-        };
-        drop(Rt::spawn(task));
+        let (node, requests) = (self.0.clone(), request.into_inner());
+        drop(Rt::spawn(async move { read::recalls(&node, requests, out).await }));
         Ok(Response::new(answers))
     }
 
     async fn memory_stream(&self, request: Request<Streaming<MemoryRequest>>) -> Answer<Answers<MemoryResponse>> {
         let (out, answers) = outbox();
-        drop(Rt::spawn(memory(self.0.clone(), request.into_inner(), out)));
+        drop(Rt::spawn(memory::run(self.0.clone(), request.into_inner(), out)));
         Ok(Response::new(answers))
     }
 
@@ -66,44 +54,6 @@ impl Memory for Service {
         let node = self.0.clone();
         drop(Rt::spawn(async move { read::list(&node, request.into_inner(), out).await }));
         Ok(Response::new(answers))
-    }
-}
-
-/// Observations go to a session task of their own; recalls are answered here, in order.
-async fn memory(
-    node: Arc<Node>,
-    mut requests: Streaming<MemoryRequest>,
-    out: mpsc::Sender<Result<MemoryResponse, Status>>,
-) {
-    let (observations, mut inbox) = mpsc::channel(MEMORY_OBSERVE_MESSAGES);
-    let (session_out, mut session_answers) = outbox::<ObserveResponse>();
-    let incoming = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
-    drop(Rt::spawn(observe::run(node.clone(), incoming, session_out)));
-    let relay_out = out.clone();
-    let relay = async move {
-        while let Some(answer) = session_answers.next().await {
-            let answer =
-                answer.map(|answer| MemoryResponse { message: Some(memory_response::Message::Observe(answer)) });
-            if relay_out.send(answer).await.is_err() {
-                return;
-            }
-        }
-    };
-    drop(Rt::spawn(relay));
-    let wrap = |answer| MemoryResponse { message: Some(memory_response::Message::Recall(answer)) };
-    while let Some(Ok(request)) = requests.next().await {
-        let going_on = match request.message {
-            Some(memory_request::Message::Observe(request)) => observations.send(Ok(request)).await.is_ok(),
-            Some(memory_request::Message::Recall(request)) => read::recall(&node, request, &out, wrap).await,
-            None => {
-                let error = Error::invalid("a message of a kind not known to this version");
-                drop(out.send(Err(status(error))).await);
-                false
-            }
-        };
-        if !going_on {
-            return;
-        }
     }
 }
 

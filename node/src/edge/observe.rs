@@ -1,9 +1,10 @@
-//! One observe stream, whatever carried it: gRPC now, WebSocket with the same messages.
+//! One observe stream, whatever carried it: gRPC, or a memory stream of gRPC or a WebSocket.
 //!
 //! Order of attention, fixed: outcomes first, then the node's stop, then new messages. A client that does not
 //! read its acks stops being read; what is in flight is bounded by credit, so nothing grows.
 //! Invariant `credit_conserved`: rows in flight never pass the credit that the stream was told.
 
+use super::{FIRST_MESSAGE_TIMEOUT, unknown_message, unreadable};
 use crate::node::Node;
 use crate::session::{Door, Settled};
 use engram_proto::error::{Error, Kind, Result, WriteClass};
@@ -18,10 +19,8 @@ use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tonic::{Code, Status};
+use tonic::Status;
 
-/// How long a new stream may stay silent before its first message.
-const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long this node may take to apply a session's opening, or a row that is acked as searchable.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -85,7 +84,11 @@ impl Session {
     {
         let first = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, incoming.next()).await;
         let first = first.ok_or_else(|| Error::invalid("no first message within 10 s; send open or resume"))?;
-        let Some(Ok(first)) = first else { return Ok(None) };
+        let first = match first {
+            Some(Ok(first)) => first,
+            Some(Err(status)) => return unreadable(&status).map_or(Ok(None), Err),
+            None => return Ok(None),
+        };
         let (command, stage, priority) = match first.message {
             Some(observe_request::Message::Open(open)) => {
                 let command = engram_proto::wire::log::OpenSession { space: open.space.clone() };
@@ -178,16 +181,11 @@ impl Session {
                     Ok(())
                 }
                 // Too large, or no message at all: the stream cannot go on, and says why.
-                Step::Message(Some(Err(e))) if matches!(e.code(), Code::OutOfRange | Code::Internal) => {
-                    let text = format!("a message cannot be read: {}; send smaller batches and resume", e.message());
-                    let doubt = if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected };
-                    return Err(Error::invalid(text).with_class(doubt));
+                Step::Message(Some(Err(status))) => {
+                    return unreadable(&status).map_or(Ok(()), |error| Err(error.with_class(self.doubt())));
                 }
-                // The transport broke: the client knows.
-                Step::Message(Some(Err(_))) => return Ok(()),
                 Step::Message(Some(Ok(message))) => {
-                    // The message had no effect, but rows before it may have.
-                    let doubt = if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected };
+                    let doubt = self.doubt();
                     self.message(message).await.map_err(|error| error.with_class(doubt))?
                 }
             };
@@ -196,6 +194,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The class of an error that a message causes: it had no effect, but rows before it may have.
+    fn doubt(&self) -> WriteClass {
+        if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected }
     }
 
     async fn message(&mut self, request: ObserveRequest) -> Result<Going> {
@@ -211,7 +214,7 @@ impl Session {
                 Ok(Ok(()))
             }
             Some(_) => Err(Error::invalid("a stream is opened once; start another stream for another session")),
-            None => Err(Error::new(Kind::Unsupported, "a message of a kind not known to this version; upgrade")),
+            None => Err(unknown_message()),
         }
     }
 

@@ -1,17 +1,39 @@
 //! Recall and list streams, whatever carried them.
 
-use super::status;
+use super::{status, unreadable};
 use crate::node::Node;
 use crate::recall::wire_row;
 use engram_proto::error::Result;
 use engram_proto::query::{ReadLevel, check_space_name};
 use engram_proto::wire::v1::{ListRequest, ListResponse, RecallRequest, RecallResponse, recall_response};
+use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Rows of one page of a list, and its bytes at most.
 const LIST_PAGE_ROWS: usize = 256;
 const LIST_PAGE_BYTES: usize = 1 << 20;
+
+/// Answers recalls, in order, until the stream ends or a message cannot be read.
+pub async fn recalls<S>(node: &Node, mut requests: S, out: mpsc::Sender<std::result::Result<RecallResponse, Status>>)
+where
+    S: Stream<Item = std::result::Result<RecallRequest, Status>> + Send + Unpin,
+{
+    while let Some(request) = requests.next().await {
+        let going_on = match request {
+            Ok(request) => recall(node, request, &out, |response| response).await,
+            Err(broken) => {
+                if let Some(error) = unreadable(&broken) {
+                    drop(out.send(Err(status(error))).await);
+                }
+                false
+            }
+        };
+        if !going_on {
+            return;
+        }
+    }
+}
 
 /// Answers one recall: its pages, or its error, under its id. False when the client is gone.
 pub async fn recall<T>(

@@ -1,15 +1,18 @@
 //! Raft's network: one gRPC channel a peer and purpose, each message with the header that says who speaks.
 //!
-//! A time-out drops the connection: a simulated or a dead TCP may never tell. A peer that refuses (another
-//! cluster, a wiped disk) is unreachable to Raft, and the reason is logged.
+//! A time-out drops the connection: a simulated or a dead TCP may never tell. Calls run in tasks of their own, so
+//! that a caller who gives up does not take the time-out with it. A peer that refuses (another cluster, a wiped
+//! disk) is unreachable to Raft, and the reason is logged.
 
 use super::types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
 use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, meta_to_wire, vote_from_wire, vote_to_wire};
+use crate::env::Rt;
 use crate::identity::Identity;
 use bytes::Bytes;
 use engram_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use engram_proto::transport::{Channel, World, timeout};
 use engram_proto::wire::peer::{self, append_response::Outcome, peer_client::PeerClient};
+use openraft::AsyncRuntime;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
 use openraft::raft::{
@@ -18,6 +21,7 @@ use openraft::raft::{
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tonic::{Response, Status};
 
 /// Bytes of one piece of a snapshot.
@@ -58,9 +62,13 @@ pub struct Connection {
     node: u64,
     disk_id: Bytes,
     channel: Channel,
-    /// The generated client.
-    pub client: PeerClient<Channel>,
+    client: PeerCalls,
 }
+
+/// The generated client of a peer.
+pub type PeerCalls = PeerClient<Channel>;
+/// Its answer.
+type Called<T> = Result<Response<T>, Status>;
 
 impl Connection {
     /// The header of a message to this member.
@@ -68,12 +76,30 @@ impl Connection {
         self.network.identity.header(self.node, self.disk_id.clone())
     }
 
-    /// Waits for an answer; a time-out drops the connection.
-    pub async fn answer<T>(
-        &self,
-        limit: Duration,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Status> {
+    /// The member.
+    pub fn node(&self) -> u64 {
+        self.node
+    }
+
+    /// Makes a call and waits for its answer; a time-out drops the connection. Cancel: the call goes on in its own
+    /// task, so that the time-out still comes when a caller with little time has given up.
+    pub async fn answer<T, F>(&self, limit: Duration, call: impl FnOnce(PeerCalls) -> F + Send) -> Result<T, Status>
+    where
+        T: Send + 'static,
+        F: Future<Output = Called<T>> + Send + 'static,
+    {
+        let (told, answer) = oneshot::channel();
+        let (connection, call) = (self.clone(), call(self.client.clone()));
+        let ask = async move {
+            // The caller may have given up.
+            drop(told.send(connection.attached(limit, call).await));
+        };
+        drop(Rt::spawn(ask));
+        answer.await.unwrap_or_else(|_| Err(Status::unavailable("the node is stopping")))
+    }
+
+    /// The same in the caller's task: dropping it drops the call.
+    async fn attached<T>(&self, limit: Duration, call: impl Future<Output = Called<T>>) -> Result<T, Status> {
         match timeout(&*self.network.world, limit, call).await {
             Some(answer) => answer.map(Response::into_inner),
             None => {
@@ -89,19 +115,25 @@ impl Connection {
         Unreachable::from_string(format!("{what} to node {}: {reason}", self.node))
     }
 
-    async fn rpc<T>(
+    async fn rpc<T, F>(
         &self,
         what: &str,
         limit: Duration,
-        call: impl Future<Output = Result<Response<T>, Status>>,
-    ) -> Result<T, Unreachable<TypeConfig>> {
-        self.answer(limit, call).await.map_err(|status| {
-            if status.code() == tonic::Code::InvalidArgument {
-                let node = self.network.identity.node_id;
-                tracing::error!(node, to = self.node, what, reason = status.message(), "peer refused");
-            }
-            self.unreachable(what, status.message())
-        })
+        call: impl FnOnce(PeerCalls) -> F + Send,
+    ) -> Result<T, Unreachable<TypeConfig>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Called<T>> + Send + 'static,
+    {
+        self.answer(limit, call).await.map_err(|status| self.refused(what, &status))
+    }
+
+    fn refused(&self, what: &str, status: &Status) -> Unreachable<TypeConfig> {
+        if status.code() == tonic::Code::InvalidArgument {
+            let node = self.network.identity.node_id;
+            tracing::error!(node, to = self.node, what, reason = status.message(), "peer refused");
+        }
+        self.unreachable(what, status.message())
     }
 }
 
@@ -132,8 +164,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let wire =
             append_to_wire(self.header(), &request.vote, request.prev_log_id, &request.entries, request.leader_commit);
-        let mut client = self.client.clone();
-        let answer = self.rpc("append", option.hard_ttl(), client.append(wire)).await?;
+        let call = |mut client: PeerCalls| async move { client.append(wire).await };
+        let answer = self.rpc("append", option.hard_ttl(), call).await?;
         let vote = || vote_from_wire(answer.vote).map_err(|e| self.unreachable("append", &e.to_string()));
         Ok(match answer.outcome() {
             Outcome::Success => AppendEntriesResponse::Success,
@@ -149,8 +181,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self.client.clone();
-        let call = client.vote(vote_request(self.header(), &request));
+        let wire = vote_request(self.header(), &request);
+        let call = |mut client: PeerCalls| async move { client.vote(wire).await };
         let answer = self.rpc("vote", option.hard_ttl(), call).await?;
         self.vote_answer(answer)
     }
@@ -160,8 +192,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         request: VoteRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut client = self.client.clone();
-        let call = client.pre_vote(vote_request(self.header(), &request));
+        let wire = vote_request(self.header(), &request);
+        let call = |mut client: PeerCalls| async move { client.pre_vote(wire).await };
         let answer = self.rpc("pre-vote", option.hard_ttl(), call).await?;
         self.vote_answer(answer)
     }
@@ -189,11 +221,14 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         });
         let mut client = self.client.clone();
         let call = client.install_snapshot(futures_util::stream::iter(std::iter::once(first).chain(pieces)));
-        let call = std::pin::pin!(self.rpc("snapshot", SNAPSHOT_TIMEOUT, call));
+        // Raft's wish to cancel must end the transfer itself.
+        let call = std::pin::pin!(self.attached(SNAPSHOT_TIMEOUT, call));
         let cancel = std::pin::pin!(cancel);
         let answer = match futures_util::future::select(cancel, call).await {
             futures_util::future::Either::Left((closed, _)) => return Err(closed.into()),
-            futures_util::future::Either::Right((answer, _)) => answer?,
+            futures_util::future::Either::Right((answer, _)) => {
+                answer.map_err(|status| self.refused("snapshot", &status))?
+            }
         };
         let vote = vote_from_wire(answer.vote).map_err(|e| self.unreachable("snapshot", &e.to_string()))?;
         Ok(SnapshotResponse { vote })
@@ -210,8 +245,8 @@ impl RaftNetworkV2<TypeConfig> for Connection {
             to_node: *request.to_node_id(),
             last: request.last_log_id().copied().map(log_id_to_wire),
         };
-        let mut client = self.client.clone();
-        self.rpc("transfer of leadership", option.hard_ttl(), client.transfer_leader(wire)).await?;
+        let call = |mut client: PeerCalls| async move { client.transfer_leader(wire).await };
+        self.rpc("transfer of leadership", option.hard_ttl(), call).await?;
         Ok(Ok(()))
     }
 }

@@ -10,3 +10,5 @@ mod command;
 mod common;
 mod full_disk;
 mod three_nodes;
+mod ws;
+mod ws_client;

@@ -1,4 +1,4 @@
-//! The server's side of one connection: HTTP/2 for gRPC, HTTP/1 for probes and metrics, on one port.
+//! The server's side of one connection: HTTP/2 for gRPC, HTTP/1 for probes, metrics and WebSockets, on one port.
 
 use super::{
     BoxIo, CONNECTION_WINDOW_BYTES, Exec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, World,
@@ -14,7 +14,8 @@ const STREAMS_MAX: u32 = 1024;
 /// An HTTP/1 client that does not finish its header by then is dropped.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves one connection to its end. Cancel safe: dropping the future drops the connection.
+/// Serves one connection to its end, or until a WebSocket takes it over. Cancel safe: dropping the future drops the
+/// connection.
 /// The error is the peer's or the network's: worth a debug line, no more.
 pub async fn serve_connection<S, B>(world: Arc<dyn World>, io: BoxIo, service: S) -> Result<(), String>
 where
@@ -25,7 +26,7 @@ where
         > + Clone
         + Send
         + 'static,
-    S::Future: Send,
+    S::Future: Send + 'static,
     B: hyper::body::Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -42,5 +43,5 @@ where
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    builder.serve_connection(io, TowerToHyperService::new(service)).await.map_err(|e| e.to_string())
+    builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service)).await.map_err(|e| e.to_string())
 }
