@@ -21,5 +21,7 @@ pub mod observe;
 pub mod pool;
 pub mod run;
 pub mod trace;
+pub mod web;
+pub mod websocket;
 pub mod workload;
 pub mod world;

@@ -40,6 +40,15 @@ enum Command {
         #[arg(long)]
         trace: Option<PathBuf>,
     },
+    /// The fixed scenario of WebSockets.
+    WebSocket {
+        /// Determines everything.
+        #[arg(long)]
+        seed: u64,
+        /// Writes the trace's lines here.
+        #[arg(long)]
+        trace: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -52,6 +61,7 @@ fn main() -> ExitCode {
             }
         },
         Command::Leader { seed, trace } => (seed, 3, Script::LeaderLost, trace, None),
+        Command::WebSocket { seed, trace } => (seed, 3, Script::WebSocket, trace, None),
     };
     let report = match run(seed, nodes, script, trace.as_deref()) {
         Ok(report) => report,

@@ -8,7 +8,7 @@ use crate::observe::Observer;
 use crate::trace::Trace;
 use crate::workload::{DIM, Recorder, SPACE};
 use crate::world::{Act, CALM_DELAY_MS, Hands, address};
-use crate::{liveness, workload};
+use crate::{liveness, web, workload};
 use engram_chaos::{Kind, Plan, Violation};
 use engram_client::{Client, NodeAddress, SpaceConfig};
 use engram_jepsen_lite::once;
@@ -32,6 +32,8 @@ pub enum Script {
     Plan(Plan),
     /// The leader is cut off for a while; later the leader of then loses power.
     LeaderLost,
+    /// A WebSocket client observes while the node that it talks to loses power, and recalls; another goes mute.
+    WebSocket,
 }
 
 /// A run to be made.
@@ -81,6 +83,7 @@ pub fn run(seed: u64, nodes: u64, script: Script, trace_file: Option<&Path>) -> 
     let length = match &script {
         Script::Plan(plan) => Duration::from_millis(plan.duration_ms),
         Script::LeaderLost => LEADER_LOST_LENGTH,
+        Script::WebSocket => web::LENGTH_MAX,
     };
     let limit = length + GRACE;
     let (nodes, observing) = (nodes.max(1), observer.clone());
@@ -120,6 +123,10 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
     let length = match &run.script {
         Script::Plan(plan) => Duration::from_millis(plan.duration_ms),
         Script::LeaderLost => LEADER_LOST_LENGTH,
+        Script::WebSocket => {
+            let acked = web::play(&cluster, &env, &*hands, Seed(run.seed), &recorder).await?;
+            return finish(&run, &cluster, &client, &env, &recorder, acked, 1).await;
+        }
     };
     let until = started + length;
     let observers: Vec<_> = (1..=OBSERVERS)
@@ -133,7 +140,7 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
     let reader = Rt::spawn(workload::recall(reader, Seed(run.seed ^ 99), env.clock.clone(), until));
     match run.script.clone() {
         Script::Plan(plan) => follow(&plan, &cluster, &*hands, &env, started).await,
-        Script::LeaderLost => lose_leader(&cluster, &client, &*hands, &env).await?,
+        Script::LeaderLost | Script::WebSocket => lose_leader(&cluster, &client, &*hands, &env).await?,
     }
     let ended = env.clock.monotonic();
     env.clock.sleep(until.saturating_sub(ended)).await;

@@ -38,6 +38,25 @@ impl Recorder {
         })
     }
 
+    /// A row is sent for the first time: the process of its operation.
+    pub fn observes(&self, session: u64, sequence: u64, text: &str) -> i64 {
+        self.with(|writer, now| {
+            let process = writer.process();
+            let value = json!({"sequence": sequence, "payload": text});
+            writer.invoke(process, "observe", json!(session), value, now);
+            process
+        })
+    }
+
+    /// The row is committed, at a log index if that is known.
+    pub fn committed(&self, process: i64, sequence: u64, text: &str, log_index: Option<u64>) {
+        let mut value = json!({"sequence": sequence, "payload": text});
+        if let Some(log_index) = log_index {
+            value["log_index"] = json!(log_index);
+        }
+        self.with(|writer, now| writer.ok(process, value, now));
+    }
+
     /// What a node holds in the end.
     pub fn read_all(&self, node: u64, rows: Value) {
         self.with(|writer, now| {
@@ -103,14 +122,8 @@ struct Rows {
 
 impl Rows {
     fn invoke(&mut self, ticket: u64, text: &str) {
-        let session = self.session;
-        let process = self.recorder.with(|writer, now| {
-            let process = writer.process();
-            // No row of this workload is invalid, so tickets are sequences.
-            let value = json!({"sequence": ticket, "payload": text});
-            writer.invoke(process, "observe", json!(session), value, now);
-            process
-        });
+        // No row of this workload is invalid, so tickets are sequences.
+        let process = self.recorder.observes(self.session, ticket, text);
         self.open.insert(ticket, (process, text.to_string()));
     }
 
@@ -120,12 +133,9 @@ impl Rows {
             for (ticket, sequence) in tickets.zip(sequences) {
                 let Some((process, text)) = self.open.remove(&ticket) else { continue };
                 self.written.acked += 1;
-                let mut value = json!({"sequence": sequence, "payload": text});
                 // After a resume the index of a repeat is an upper bound only.
-                if !repeat && log_index > 0 {
-                    value["log_index"] = json!(log_index);
-                }
-                self.recorder.with(|writer, now| writer.ok(process, value, now));
+                let log_index = (!repeat && log_index > 0).then_some(log_index);
+                self.recorder.committed(process, sequence, &text, log_index);
             }
         }
     }

@@ -33,6 +33,11 @@ fn the_same_seed_replays_byte_for_byte_and_another_does_not() {
     assert_ne!(first, trace(&["leader", "--seed", "8"], &dir.path().join("other")));
 }
 
+#[test]
+fn websockets_replay_byte_for_byte() {
+    twice(&["web-socket", "--seed", "3"]);
+}
+
 /// Several crashes of each node: each life has a runtime, a pool and a clock of its own.
 #[test]
 fn a_plan_of_many_crashes_and_blackouts_replays_byte_for_byte() {
