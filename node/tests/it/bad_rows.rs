@@ -3,6 +3,11 @@
 use crate::common::{Raw, SPACE, Said, cluster, note, rows, texts};
 use engram_client::{Kind, Observation, observation};
 use engram_proto::Error;
+use engram_proto::limits::MESSAGE_BYTES_MAX;
+use engram_proto::transport::Channel;
+use engram_proto::wire::v1::memory_client::MemoryClient;
+use engram_proto::wire::v1::{MemoryRequest, RecallRequest, memory_request};
+use futures_util::StreamExt;
 use std::time::Duration;
 
 fn refused(said: Said, sequence: u64, expected: u64, word: &str) {
@@ -114,5 +119,32 @@ async fn an_unknown_space_and_an_oversize_message_change_nothing() {
     assert!(over.error.expect("says why").message.contains("at most 1000 rows"));
     acked(raw.ask(2, vec![note("two")]).await.expect("an answer"));
     assert_eq!(texts(&rows(&client).await), ["one", "two"]);
+    node.stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn recall_and_memory_streams_say_why_they_end_at_an_unreadable_message() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, _client) = cluster(1, dir.path()).await;
+    let node = nodes.remove(0);
+    let world = std::sync::Arc::new(engram_client::Tcp::current().expect("a runtime"));
+    let channel = Channel::new(world, node.config.listen.clone(), Duration::from_secs(2));
+    let mut client = MemoryClient::with_origin(channel.clone(), channel.origin());
+    let large = RecallRequest { cue: vec![0; MESSAGE_BYTES_MAX].into(), ..RecallRequest::default() };
+    let says = |status: tonic::Status, kind: Kind, word: &str| {
+        let error = Error::from_status(&status);
+        assert!(error.kind() == kind && error.is_rejected() && error.to_string().contains(word), "{error}");
+    };
+    let requests = futures_util::stream::iter([large.clone()]).chain(futures_util::stream::pending());
+    let mut answers = client.recall_stream(requests).await.expect("answered").into_inner();
+    says(answers.message().await.expect_err("ended"), Kind::Invalid, "too large");
+    for (message, kind, word) in [
+        (Some(memory_request::Message::Recall(large)), Kind::Invalid, "too large"),
+        (None, Kind::Unsupported, "not known to this version"),
+    ] {
+        let requests = futures_util::stream::iter([MemoryRequest { message }]).chain(futures_util::stream::pending());
+        let mut answers = client.memory_stream(requests).await.expect("answered").into_inner();
+        says(answers.message().await.expect_err("ended"), kind, word);
+    }
     node.stop().await.expect("stops well");
 }

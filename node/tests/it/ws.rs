@@ -32,7 +32,6 @@ async fn a_thousand_rows_through_a_follower_are_acked_and_recalled() {
     ws.acked(1000).await;
     ws.batch(1001, vec![observation("away", &[-1.0, 0.0])]).await;
     ws.acked(1001).await;
-    let RecallRequest { cue: _, .. } = cue(1);
     let away = [-1.0f32, 0.1].iter().flat_map(|v| v.to_le_bytes()).collect();
     let result = ws.recall(RecallRequest { cue: away, ..cue(1) }).await;
     assert_eq!((result.hits[0].text.as_str(), result.last), ("away", true));
@@ -210,7 +209,6 @@ async fn the_handshake_checks_origin_and_versions() {
 }
 
 /// The kilobytes of memory that a process holds.
-#[expect(clippy::disallowed_methods, reason = "the test reads /proc")]
 fn resident_kib(process: u32) -> u64 {
     let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
     let line = text.lines().find(|line| line.starts_with("VmRSS")).expect("stated");
