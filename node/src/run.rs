@@ -205,6 +205,9 @@ fn raft_config(config: &Config) -> Result<openraft::Config, String> {
         // An entry is at most about 1 MiB.
         max_payload_entries: 4,
         enable_pre_vote: Some(true),
+        // Followers may hold entries of this term that were sent before they were durable here, and are lost: a leader
+        // that went on in its term would give their log ids to other entries.
+        enable_leader_restore: Some(false),
         ..openraft::Config::default()
     };
     raft.validate().map_err(|e| e.to_string())
