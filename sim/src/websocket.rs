@@ -39,7 +39,7 @@ impl Socket {
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\
              Sec-WebSocket-Protocol: engram.v1\r\n\r\n"
         );
-        socket.io.write_all(request.as_bytes()).await?;
+        socket.write(request.as_bytes()).await?;
         loop {
             if let Some(end) = socket.read.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
                 let head = socket.read.split_to(end + 4);
@@ -63,7 +63,13 @@ impl Socket {
         let header = FrameHeader { opcode, mask: Some(self.masks.random()), ..FrameHeader::default() };
         let mut bytes = Vec::new();
         Frame::from_payload(header, payload.into()).format(&mut bytes).map_err(other)?;
-        self.io.write_all(&bytes).await
+        self.write(&bytes).await
+    }
+
+    /// madsim sends what is flushed.
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.io.write_all(bytes).await?;
+        self.io.flush().await
     }
 
     /// The next message; `None` when the server has closed. Cancel safe, but for a pong on its way.
