@@ -285,4 +285,9 @@ impl Cluster for Node {
         self.enter("remove").await?;
         Ok(Response::new(RemoveNodeResponse { log_index: 6 }))
     }
+
+    async fn verify(&self, _: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
+        self.enter("verify").await?;
+        Ok(Response::new(VerifyResponse::default()))
+    }
 }
