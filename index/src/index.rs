@@ -88,6 +88,11 @@ impl Index {
         })
     }
 
+    /// The forget number `at`, counted from 0: its row, and the rows that were pushed before it.
+    pub fn forget_at(&self, at: u32) -> Option<(u32, u32)> {
+        (at < self.graph.forgets.count()).then(|| self.graph.forgets.event(at))
+    }
+
     /// What a reader that comes now may see. Stays good, whatever is pushed or forgotten later.
     pub fn now(&self) -> Snapshot {
         self.graph.codes.between_pushes(|rows| Snapshot { rows, forgets: self.graph.forgets.count() })

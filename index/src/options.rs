@@ -44,9 +44,11 @@ pub struct Options {
 }
 
 impl Options {
-    /// `m` 16 and `ef_construction` 64, the measured defaults.
+    /// The measured defaults: `m` 16, and `ef_construction` 64, or 40 for a cosine of fewer than 256 dimensions, whose
+    /// rows are found by their fine codes and not by bits.
     pub fn new(dim: usize, metric: Metric, salt: u64) -> Self {
-        Self { dim, metric, m: 16, ef_construction: 64, salt }
+        let ef_construction = if metric == Metric::Cosine && dim < 256 { 40 } else { 64 };
+        Self { dim, metric, m: 16, ef_construction, salt }
     }
 
     /// Checks each field against its range.

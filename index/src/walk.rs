@@ -211,8 +211,9 @@ impl View<'_> {
 
     #[inline(always)]
     fn refine(&self, probe: &Code, walk: &mut Walk) {
-        let distance = |&slot: &u32| self.codes.distance(self.measure, probe, self.layer.row(slot));
-        walk.distances.clear();
-        walk.distances.extend(walk.todo.iter().map(distance));
+        walk.distances.resize(walk.todo.len(), 0);
+        for (&slot, distance) in walk.todo.iter().zip(&mut walk.distances) {
+            *distance = self.codes.distance(self.measure, probe, self.layer.row(slot));
+        }
     }
 }

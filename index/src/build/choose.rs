@@ -57,7 +57,7 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
     let mut near: Vec<Vec<Near>> = Vec::with_capacity(chunk.len());
     let mut keys = Vec::new();
     for i in 0..chunk.len() {
-        near.push(Vec::with_capacity(WINDOW_BEST + graph.options.ef_construction));
+        near.push(Vec::with_capacity(window.room() + graph.options.ef_construction));
         window.nearest(from + i, graph, &mut keys, &mut near[i]);
     }
     if part.frozen.slots[layer.level] > 0 {
@@ -67,15 +67,22 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
         let done = |done: Done| near[done.job].extend(done.beam.found());
         part.scratch.with(|walks| view.run(walks, &limits, chunk.len(), start, |_| true, done));
     }
-    let finish = |(i, mut near): (usize, Vec<Near>)| {
+    // Loops, not closures: these are compiled for the kernels' CPU.
+    let mut chosen = Vec::with_capacity(chunk.len());
+    for (i, mut near) in near.into_iter().enumerate() {
         let slot = window.slots[from + i];
+        let others = if measure == Measure::Angle && window.is_wide() { window.around(from + i, WINDOW_FINE).len() - 1 } else { 0 };
         fill_in(codes, layer, measure, &codes.fine(chunk[i].row), &mut near);
+        if others > WINDOW_BEST {
+            near[..others].select_nth_unstable(WINDOW_BEST - 1);
+            near.drain(WINDOW_BEST..others);
+        }
         near.sort_unstable();
         let links = prune(codes, layer, measure, &near, graph.options.m);
         let parents = near.iter().map(|near| near.1).filter(|&other| other < slot).take(PARENTS).collect();
-        Chosen { slot, links, parents }
-    };
-    near.into_iter().enumerate().map(finish).collect()
+        chosen.push(Chosen { slot, links, parents });
+    }
+    chosen
 }
 
 /// The batch's members of a layer in their order.
@@ -96,17 +103,31 @@ impl Window {
         Self { slots, bits }
     }
 
+    fn around(&self, at: usize, reach: usize) -> Range<usize> {
+        at.saturating_sub(reach)..self.slots.len().min(at + reach + 1)
+    }
+
+    /// Rows that `nearest` adds at most.
+    fn room(&self) -> usize {
+        if self.bits.is_empty() { 2 * WINDOW_FINE } else { WINDOW_BEST }
+    }
+
+    /// Whether there are more rows than candidates are wanted, and no bits that chose among them. (Lengths differ in dot
+    /// and L2 spaces; there the far ones are of use, and all stay: recall@10 of inner products .89 without, .95 with.)
+    fn is_wide(&self) -> bool {
+        self.bits.is_empty() && self.slots.len() > WINDOW_FINE
+    }
+
     /// Adds the nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window. Their
     /// distances are left open.
     #[inline(always)]
     fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<u64>, near: &mut Vec<Near>) {
-        let around = |reach: usize| at.saturating_sub(reach)..self.slots.len().min(at + reach + 1);
         if self.bits.is_empty() || self.slots.len() <= WINDOW_FINE {
-            let others = around(WINDOW_FINE).filter(|&other| other != at);
+            let others = self.around(at, WINDOW_FINE).filter(|&other| other != at);
             near.extend(others.map(|other| (0, self.slots[other])));
             return;
         }
-        let range = around(WINDOW_BITS);
+        let range = self.around(at, WINDOW_BITS);
         let words = graph.codes.encoder.words();
         let mut apart = [0; 2 * WINDOW_BITS + 1];
         let apart = &mut apart[..range.len()];
@@ -163,5 +184,10 @@ pub(super) fn stands_out(
     kept: &[u32],
 ) -> bool {
     let code = codes.fine(layer.row(slot));
-    kept.iter().all(|&other| codes.distance(measure, &code, layer.row(other)) >= distance.max(1))
+    for &other in kept {
+        if codes.distance(measure, &code, layer.row(other)) < distance.max(1) {
+            return false;
+        }
+    }
+    true
 }

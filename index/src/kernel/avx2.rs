@@ -17,8 +17,6 @@ pub(super) const KERNELS: Kernels = Kernels {
     wide,
     hamming,
     hamming_run,
-    dot_narrow,
-    dot_wide,
     product,
     square_distance,
 };
@@ -207,8 +205,9 @@ fn run<const W: usize>(rows: &[u64], query: &[u64], out: &mut [u32]) {
 }
 
 /// `maddubs` adds two products in i16: 2 · 127 · 127 = 32,258 fits; 8-bit codes would saturate.
+#[inline]
 #[target_feature(enable = "avx2")]
-fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
+pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     let ones = _mm256_set1_epi16(1);
     let mut sums = [_mm256_setzero_si256(); 2];
     for (a, b) in a.as_chunks::<64>().0.iter().zip(b.as_chunks::<64>().0) {
@@ -224,8 +223,9 @@ fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     total(_mm256_add_epi32(sums[0], sums[1]))
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
-fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
+pub(super) fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
     let mut sum = _mm256_setzero_si256();
     for (a, b) in a.as_chunks::<32>().0.iter().zip(b.as_chunks::<32>().0) {
         // SAFETY: both chunks hold 32 bytes.
@@ -235,6 +235,7 @@ fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
     total(sum)
 }
 
+#[inline]
 #[target_feature(enable = "avx2")]
 fn total(sum: __m256i) -> i32 {
     let sum = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256::<1>(sum));

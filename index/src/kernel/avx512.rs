@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 const LANES: usize = 8;
 
 pub(super) const KERNELS: Kernels =
-    Kernels { name: "avx512", target: Target::Avx512, hamming, hamming_run, dot_narrow, dot_wide, ..avx2::KERNELS };
+    Kernels { name: "avx512", target: Target::Avx512, hamming, hamming_run, ..avx2::KERNELS };
 
 /// Ice Lake, Zen 4 and later.
 pub(super) fn available() -> bool {
@@ -153,13 +153,15 @@ fn lanes_folded(a: __m512i, b: __m512i) -> __m512i {
 }
 
 /// `vpdpbusd` takes the second operand's bytes as signed: codes are at most 127. Nothing saturates.
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
+pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     summed(a, b, |sum, a, b| _mm512_dpbusd_epi32(sum, a, b))
 }
 
+#[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
+pub(super) fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
     summed(a, b, |sum, a, b| _mm512_dpwssd_epi32(sum, a, b))
 }
 

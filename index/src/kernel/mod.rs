@@ -42,8 +42,6 @@ pub struct Kernels {
     wide: unsafe fn(&[f32], f32, &mut [u8]),
     hamming: Hamming,
     hamming_run: unsafe fn(&[u64], &[u64], &mut [u32]),
-    dot_narrow: unsafe fn(&[u8], &[u8]) -> i32,
-    dot_wide: unsafe fn(&[u8], &[u8]) -> i32,
     product: unsafe fn(&[f32], &[f32]) -> f32,
     square_distance: unsafe fn(&[f32], &[f32]) -> f32,
 }
@@ -60,8 +58,6 @@ impl Kernels {
         wide: scalar::wide,
         hamming: scalar::hamming,
         hamming_run: scalar::hamming_run,
-        dot_narrow: scalar::dot_narrow,
-        dot_wide: scalar::dot_wide,
         product: scalar::product,
         square_distance: scalar::square_distance,
     };
@@ -148,18 +144,35 @@ impl Kernels {
         unsafe { (self.hamming_run)(rows, query, out) }
     }
 
-    #[inline]
+    /// Not behind a pointer as the others: inlined where the code around was compiled for this CPU (`enter`), because at
+    /// few dimensions a call costs as much as the product.
+    #[inline(always)]
     pub(crate) fn dot_narrow(&self, a: &[u8], b: &[u8]) -> i32 {
         assert!(a.len() == b.len() && a.len().is_multiple_of(64));
-        // SAFETY: `all` found the instructions; the lengths agree.
-        unsafe { (self.dot_narrow)(a, b) }
+        match self.target {
+            Target::Any => scalar::dot_narrow(a, b),
+            // SAFETY: only a set that `all` gave has this target; the lengths agree.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx2 => unsafe { avx2::dot_narrow(a, b) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx512 => unsafe { avx512::dot_narrow(a, b) },
+        }
     }
 
-    #[inline]
+    /// As `dot_narrow`.
+    #[inline(always)]
     pub(crate) fn dot_wide(&self, a: &[u8], b: &[u8]) -> i32 {
         assert!(a.len() == b.len() && a.len().is_multiple_of(64));
-        // SAFETY: `all` found the instructions; the lengths agree.
-        unsafe { (self.dot_wide)(a, b) }
+        match self.target {
+            Target::Any => scalar::dot_wide(a, b),
+            // SAFETY: only a set that `all` gave has this target; the lengths agree.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx2 => unsafe { avx2::dot_wide(a, b) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx512 => unsafe { avx512::dot_wide(a, b) },
+        }
     }
 
     #[inline]

@@ -43,9 +43,9 @@ pub struct IndexArgs {
     /// them. `--batch none` leaves this out.
     #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "1,100,500")]
     batch: Vec<BatchArg>,
-    /// Width of the search that finds a row's links.
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    ef_construction: usize,
+    /// Width of the search that finds a row's links; by dimension and metric otherwise.
+    #[arg(long, value_name = "N")]
+    ef_construction: Option<usize>,
     /// Links a row makes.
     #[arg(long, value_name = "N", default_value_t = 16)]
     m: usize,
@@ -68,7 +68,7 @@ pub struct IndexArgs {
     )]
     peer: Vec<String>,
     /// A Python that has their packages.
-    #[arg(long, value_name = "PATH", requires = "peers", default_value = "python3", env = "ENGRAM_PEERS_PYTHON")]
+    #[arg(long, value_name = "PATH", default_value = "python3", env = "ENGRAM_PEERS_PYTHON")]
     python: PathBuf,
     /// Print one JSON object on one line.
     #[arg(long)]
@@ -175,8 +175,8 @@ pub struct Plan {
     pub cores: usize,
     /// In the order given; a single row first, as what the others are compared with.
     pub batches: Vec<Batch>,
-    /// Width of a build's beam.
-    pub ef_construction: usize,
+    /// Width of a build's beam; the index's own choice otherwise.
+    pub ef_construction: Option<usize>,
     /// Links a row makes.
     pub m: usize,
     /// Share of the rows to forget.
@@ -190,8 +190,9 @@ pub struct Plan {
 impl Plan {
     /// The options of an index of vectors of `dim` coordinates.
     pub fn options(&self, dim: usize) -> Result<Options, Failure> {
-        let options =
-            Options { m: self.m, ef_construction: self.ef_construction, ..Options::new(dim, self.metric, SALT) };
+        let chosen = Options::new(dim, self.metric, SALT);
+        let ef_construction = self.ef_construction.unwrap_or(chosen.ef_construction);
+        let options = Options { m: self.m, ef_construction, ..chosen };
         options.validate().map_err(|e| Failure::input(format!("bench index: {e}")))?;
         Ok(options)
     }

@@ -115,7 +115,7 @@ impl Report {
             queries: data.query_count(),
             metric: format!("{:?}", plan.metric).to_lowercase(),
             m: plan.m,
-            ef_construction: plan.ef_construction,
+            ef_construction: plan.options(data.dim).map_or(0, |options| options.ef_construction),
             originals: if matches!(data.store, Store::Disk { .. }) { "disk" } else { "memory" },
             cores: plan.cores,
             ..Self::default()
