@@ -81,6 +81,7 @@ impl Node {
                 epoch: epoch.number,
                 epoch_rows: epoch.rows.into(),
                 graph_digest: epoch.digest,
+                forgotten: space.index.now().forgets.into(),
             }
         };
         (data.spaces.values().map(info).collect(), data.applied.map_or(0, |id| id.index))

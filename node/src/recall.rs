@@ -8,13 +8,13 @@ use crate::env::Clock;
 use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Connection, PeerCalls};
 use crate::state::spaces::Space;
-use engram_index::Search;
+use engram_index::{Scan, Search};
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::observation::{load, vector_from_wire};
 use engram_proto::query::{ReadLevel, check_recall};
 use engram_proto::transport::{World, timeout};
 use engram_proto::wire::peer::ReadIndexRequest;
-use engram_proto::wire::v1::{self, Hit, RecallRequest, RecallResult, Snapshot};
+use engram_proto::wire::v1::{self, Filter, Hit, RecallRequest, RecallResult, Snapshot};
 use openraft::raft::ReadPolicy;
 use prost::Message;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Width of the search, unless the request says otherwise: this many times k, and not under the minimum.
 const EF_PER_K: usize = 4;
 const EF_MIN: usize = 64;
+/// Rows by code that a recall of the past rescores: fixed, because its answers depend on it.
+const AT_INDEX_CANDIDATES: usize = 1000;
 /// How long the leader may take for a read index, and between two questions.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_INDEX_PAUSE: Duration = Duration::from_millis(50);
@@ -108,6 +110,7 @@ impl Recall {
             graph_digest: epoch.digest,
             tail_scanned: 0,
             read_index,
+            forgotten: at.forgets.into(),
         };
         Ok(View { space, at, snapshot })
     }
@@ -166,25 +169,67 @@ impl Recall {
     pub async fn recall(&self, request: RecallRequest) -> Result<Vec<RecallResult>> {
         check_recall(&request)?;
         let level = ReadLevel::from(request.consistency);
-        let view = self.view(&request.space, level, request.deadline_ms).await?;
+        let level = match request.at_index {
+            Some(index) => ReadLevel::AtLeast { index, incarnation: 0 },
+            None => level,
+        };
+        let mut view = self.view(&request.space, level, request.deadline_ms).await?;
+        if let Some(index) = request.at_index {
+            view.go_back(index)?;
+        }
         let cue = vector_from_wire(&request.cue, view.space.shape, "cue")?;
-        answer(view, &cue, request.k as usize, request.ef as usize, request.with_embedding)
+        answer(view, &cue, &request)
     }
 }
 
-fn answer(view: View, cue: &[f32], k: usize, ef: usize, with_embedding: bool) -> Result<Vec<RecallResult>> {
+impl View {
+    /// Makes it what a reader saw at an earlier log index.
+    fn go_back(&mut self, index: u64) -> Result<()> {
+        if index < self.space.id {
+            let (name, id) = (&self.space.config.name, self.space.id);
+            let text = format!("space {name} was made at log index {id}, after {index}; ask for that or later");
+            return Err(Error::new(Kind::BelowFloor, text));
+        }
+        self.at = self.space.as_of(index);
+        (self.snapshot.rows, self.snapshot.forgotten) = (self.at.rows.into(), self.at.forgets.into());
+        self.snapshot.applied_index = index;
+        Ok(())
+    }
+
+    /// Whether the view has the row and the filter means it.
+    pub fn shows(&self, row: u32, filter: Option<&Filter>) -> bool {
+        self.space.index.lives(row, self.at) && self.space.means(row, filter)
+    }
+}
+
+fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<RecallResult>> {
     let View { space, at, mut snapshot } = view;
+    let (k, ef) = (request.k as usize, request.ef as usize);
     let code = space.index.cue(cue).map_err(|e| Error::invalid(format!("cue: {e}")))?;
     let ef = if ef == 0 { (EF_PER_K * k).max(EF_MIN) } else { ef.max(k) };
-    let found = space.index.search(&code, Search { k, ef, at }, &|_| true, Some(&*space));
-    (snapshot.epoch, snapshot.epoch_rows) = (found.epoch.number, found.epoch.rows.into());
-    (snapshot.graph_digest, snapshot.tail_scanned) = (found.epoch.digest, found.tail_scanned.into());
-    let mut hits = Vec::with_capacity(found.hits.len());
-    for hit in found.hits {
+    let filter = request.filter.as_ref();
+    let means = |row: u32| space.means(row, filter);
+    let found = match request.at_index {
+        Some(_) => {
+            snapshot.tail_scanned = at.rows.into();
+            (snapshot.epoch, snapshot.epoch_rows, snapshot.graph_digest) = (0, 0, 0);
+            space.index.scan(&code, Scan { k, candidates: AT_INDEX_CANDIDATES, at }, &means, Some(&*space))
+        }
+        None => {
+            let found = space.index.search(&code, Search { k, ef, at }, &means, Some(&*space));
+            (snapshot.epoch, snapshot.epoch_rows) = (found.epoch.number, found.epoch.rows.into());
+            (snapshot.graph_digest, snapshot.tail_scanned) = (found.epoch.digest, found.tail_scanned.into());
+            found.hits
+        }
+    };
+    let good = |hit: &engram_index::Hit| request.score_min.is_none_or(|least| hit.score >= least);
+    let mut hits = Vec::with_capacity(found.len());
+    for hit in found.into_iter().take_while(good) {
         assert!(space.index.lives(hit.row, at), "answer_within_snapshot: row {} at {at:?}", hit.row);
         let Some(row) = space.rows.get(hit.row) else {
             return Err(Error::new(Kind::Poisoned, format!("row {} is not in the store", hit.row)));
         };
+        let with_embedding = request.with_embedding;
         hits.push(Hit {
             row: hit.row.into(),
             log_index: row.log_index,

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod error;
+pub mod filter;
 pub mod limits;
 pub mod observation;
 pub mod query;

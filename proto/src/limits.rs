@@ -22,6 +22,12 @@ pub const PEER_MESSAGE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const K_MAX: u32 = 1000;
 /// Width of one graph search.
 pub const EF_MAX: u32 = 10_000;
+/// Filters inside filters.
+pub const FILTER_DEPTH_MAX: usize = 8;
+/// Parts and values of one filter.
+pub const FILTER_PARTS_MAX: usize = 256;
+/// Rows named by one get or forget.
+pub const ROWS_NAMED_MAX: usize = 1000;
 /// Links a row makes.
 pub const M_MAX: u32 = 64;
 /// Width of the search that finds a new row's links.

@@ -1,6 +1,7 @@
 //! The door for recalls, spaces and lists: bounds and defaults, before anything is looked up.
 
 use crate::error::{Error, Result};
+use crate::filter;
 use crate::limits;
 use crate::wire::v1::{self, Metric, Precision, RecallRequest, SpaceConfig};
 
@@ -20,31 +21,23 @@ pub enum ReadLevel {
     Linearizable,
 }
 
-impl From<Option<v1::recall_request::Consistency>> for ReadLevel {
-    fn from(level: Option<v1::recall_request::Consistency>) -> Self {
-        use v1::recall_request::Consistency;
-        match level {
-            None | Some(Consistency::Eventual(_)) => Self::Eventual,
-            Some(Consistency::AtLeast(token)) => {
-                Self::AtLeast { index: token.log_index, incarnation: token.incarnation }
+macro_rules! read_level {
+    ($($request:ident)*) => {$(
+        impl From<Option<v1::$request::Consistency>> for ReadLevel {
+            fn from(level: Option<v1::$request::Consistency>) -> Self {
+                use v1::$request::Consistency;
+                match level {
+                    None | Some(Consistency::Eventual(_)) => Self::Eventual,
+                    Some(Consistency::AtLeast(token)) => {
+                        Self::AtLeast { index: token.log_index, incarnation: token.incarnation }
+                    }
+                    Some(Consistency::Linearizable(_)) => Self::Linearizable,
+                }
             }
-            Some(Consistency::Linearizable(_)) => Self::Linearizable,
         }
-    }
+    )*};
 }
-
-impl From<Option<v1::list_request::Consistency>> for ReadLevel {
-    fn from(level: Option<v1::list_request::Consistency>) -> Self {
-        use v1::list_request::Consistency;
-        match level {
-            None | Some(Consistency::Eventual(_)) => Self::Eventual,
-            Some(Consistency::AtLeast(token)) => {
-                Self::AtLeast { index: token.log_index, incarnation: token.incarnation }
-            }
-            Some(Consistency::Linearizable(_)) => Self::Linearizable,
-        }
-    }
-}
+read_level!(recall_request list_request get_request count_request);
 
 /// Checks the bounds of a recall that do not depend on its space.
 pub fn check_recall(request: &RecallRequest) -> Result<()> {
@@ -59,7 +52,25 @@ pub fn check_recall(request: &RecallRequest) -> Result<()> {
         let max = limits::DEADLINE_MS_MAX;
         return Err(Error::invalid(format!("deadline_ms is {}; at most {max}", request.deadline_ms)));
     }
-    Ok(())
+    if request.at_index.is_some() && request.consistency.is_some() {
+        return Err(Error::invalid("at_index names the state itself; leave the consistency out"));
+    }
+    if request.score_min.is_some_and(f32::is_nan) {
+        return Err(Error::invalid("score_min is not a number; no score reaches it"));
+    }
+    request.filter.as_ref().map_or(Ok(()), filter::check)
+}
+
+/// Checks a list of row numbers: some, not too many, none beyond what a space can number.
+pub fn check_rows(rows: &[u64]) -> Result<Vec<u32>> {
+    let max = limits::ROWS_NAMED_MAX;
+    if rows.is_empty() || rows.len() > max {
+        return Err(Error::invalid(format!("{} rows are named; name 1 to {max}", rows.len())));
+    }
+    let number = |&row: &u64| {
+        u32::try_from(row).map_err(|_| Error::invalid(format!("row {row} is beyond what a space can hold")))
+    };
+    rows.iter().map(number).collect()
 }
 
 /// A name: 1 to 128 bytes of letters, digits, `.`, `_`, `-`, `/`, `:`.
@@ -107,7 +118,9 @@ pub fn complete_space(mut config: SpaceConfig) -> Result<SpaceConfig> {
         }
     };
     bounded("m", &mut config.m, 16, 4, limits::M_MAX)?;
-    bounded("ef_construction", &mut config.ef_construction, 64, 8, limits::EF_CONSTRUCTION_MAX)?;
+    // As the index measured it: where rows are found by fine codes, a narrower beam does.
+    let ef_construction = if config.metric() == Metric::Cosine && config.dim < 256 { 40 } else { 64 };
+    bounded("ef_construction", &mut config.ef_construction, ef_construction, 8, limits::EF_CONSTRUCTION_MAX)?;
     Ok(config)
 }
 

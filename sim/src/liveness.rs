@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::workload::{Recorder, SPACE, vector};
-use engram_client::{Client, Level, List, ObserveOptions, Recall, StatusResponse, observation};
+use engram_client::{Client, Level, List, ObserveOptions, Recall, StatusResponse, Which, observation};
 use engram_node::env::{Clock, Seed};
 use serde_json::json;
 use std::sync::Arc;
@@ -79,6 +79,39 @@ pub async fn serve(cluster: &Cluster, client: &Client, seed: Seed) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// Forgets one fresh row; after that no node shows it, and every node shows the past in which it was.
+pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
+    let broken = |what: &str| format!("liveness: {what}");
+    let first = List { level: Level::Linearizable, ..List::new(SPACE) };
+    let listing = client.list_all(first).await.map_err(|e| broken(&format!("no list before a forget: {e}")))?;
+    let fresh = listing.rows.iter().find(|row| text(row) == "fresh 0").ok_or_else(|| broken("no fresh row"))?;
+    let forgotten = client.forget(SPACE, Which::Rows(vec![fresh.row])).await;
+    let forgotten = forgotten.map_err(|e| broken(&format!("no forget after the faults: {e}")))?;
+    if forgotten.rows != 1 {
+        return Err(format!("once_forgotten: {} rows were forgotten, not one", forgotten.rows));
+    }
+    let embedding = vec![1.0; crate::workload::DIM];
+    let mut pasts = Vec::new();
+    for endpoint in cluster.endpoints() {
+        let on = client.on(&endpoint);
+        let seen = on.get(SPACE, vec![fresh.row], Level::Linearizable, false).await;
+        if !seen.map_err(|e| broken(&format!("no get from {endpoint}: {e}")))?.rows.is_empty() {
+            return Err(format!("forgotten_stays_gone: {endpoint} shows row {} after its forget", fresh.row));
+        }
+        let recall = Recall {
+            at_index: Some(forgotten.log_index - 1),
+            level: Level::Eventual,
+            ..Recall::new(SPACE, embedding.clone(), 1000)
+        };
+        let past = on.recall(recall).await.map_err(|e| broken(&format!("no past from {endpoint}: {e}")))?;
+        pasts.push(past.hits.iter().map(|hit| (hit.row, hit.score.to_bits())).collect::<Vec<_>>());
+    }
+    match pasts.windows(2).all(|pair| pair[0] == pair[1]) {
+        true => Ok(()),
+        false => Err("one_past: two nodes answer differently at the same log index".into()),
+    }
 }
 
 /// Has every node prove its graphs: links, levels, reachability, digest.

@@ -171,6 +171,8 @@ async fn finish(
     liveness::converge(cluster, client, &env.clock).await?;
     liveness::prove(cluster, client).await?;
     let rows = liveness::scan(cluster, client, recorder, FRESH_ROWS).await?;
+    liveness::forget(cluster, client).await?;
+    liveness::converge(cluster, client, &env.clock).await?;
     let history = recorder.history();
     let verdict = once::check(&history);
     let mut report = run.report.lock().unwrap_or_else(PoisonError::into_inner);

@@ -37,6 +37,7 @@ mod observe;
 mod pool;
 mod recall;
 mod route;
+mod rows;
 mod seed;
 mod timing;
 #[cfg(feature = "tcp")]
@@ -44,8 +45,8 @@ mod world;
 
 pub use client::Client;
 pub use engram_proto::wire::v1::{
-    AckStage, Hit, Metric, NodeAddress, Observation, Precision, Priority, Row, Snapshot, SpaceConfig, SpaceInfo,
-    StatusResponse, Value, VerifyResponse, value,
+    AckStage, FieldRange, FieldValues, Filter, FilterList, Hit, Metric, NodeAddress, Observation, Precision, Priority,
+    Row, Snapshot, SpaceConfig, SpaceInfo, StatusResponse, TimeRange, Value, VerifyResponse, filter, value,
 };
 pub use engram_proto::{Error, Kind, WriteClass};
 pub use error::{ClientError, ObserveError, Stopped};
@@ -53,6 +54,7 @@ pub use list::{List, Listing, Pages};
 pub use observe::{Event, ObserveOptions, Observer, Summary, observation};
 pub use pool::ReadToken;
 pub use recall::{Answer, Level, Recall};
+pub use rows::{Forgotten, Which};
 pub use timing::Timing;
 #[cfg(feature = "tcp")]
 pub use world::Tcp;

@@ -4,10 +4,10 @@ use crate::call::{Failure, read, silent, worth_another_try};
 use crate::client::memory;
 use crate::recall::list_consistency;
 use crate::route::Purpose;
-use crate::{Client, Error, Level, ReadToken, Row, Snapshot};
-use engram_proto::query;
+use crate::{Client, Error, Filter, Level, ReadToken, Row, Snapshot};
 use engram_proto::transport::{Channel, World, timeout};
 use engram_proto::wire::v1::{ListRequest, ListResponse};
+use engram_proto::{filter, query};
 use std::{sync::Arc, time::Duration};
 use tonic::Streaming;
 
@@ -20,6 +20,8 @@ pub struct List {
     pub from_row: u64,
     /// At most so many rows; 0: all.
     pub limit: u64,
+    /// Only rows that it means.
+    pub filter: Option<Filter>,
     /// How fresh.
     pub level: Level,
     /// Whether rows carry their embeddings.
@@ -35,6 +37,7 @@ impl List {
             space: space.into(),
             from_row: 0,
             limit: 0,
+            filter: None,
             level: Level::default(),
             with_embedding: false,
             deadline: Duration::from_secs(30),
@@ -95,6 +98,7 @@ impl Client {
     /// Errors: as [`Client::recall`]. Cancel safe.
     pub async fn list(&self, list: List) -> Result<Pages, Error> {
         query::check_space_name(&list.space)?;
+        list.filter.as_ref().map_or(Ok(()), filter::check)?;
         let pages = read(self, Purpose::Read, list.deadline, |channel, _| {
             Box::pin(start(self.clone(), channel, self.request(&list)))
         });
@@ -137,6 +141,7 @@ impl Client {
             limit: list.limit,
             with_embedding: list.with_embedding,
             consistency: Some(list_consistency(list.level, self.token())),
+            filter: list.filter.clone(),
         }
     }
 }

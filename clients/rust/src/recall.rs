@@ -3,9 +3,9 @@
 use crate::call::{Failure, read};
 use crate::client::memory;
 use crate::route::Purpose;
-use crate::{Client, Error, Hit, ReadToken, Snapshot};
+use crate::{Client, Error, Filter, Hit, ReadToken, Snapshot};
 use engram_proto::transport::Channel;
-use engram_proto::wire::v1::{self, list_request, recall_request, recall_response};
+use engram_proto::wire::v1::{self, recall_response};
 use engram_proto::{limits, query};
 use std::time::Duration;
 
@@ -40,6 +40,12 @@ pub struct Recall {
     pub deadline: Duration,
     /// Whether hits carry their embeddings.
     pub with_embedding: bool,
+    /// Only rows that it means.
+    pub filter: Option<Filter>,
+    /// Only hits with this score or a better one.
+    pub score_min: Option<f32>,
+    /// The state as of a log index in place of a level: the same answer from every node at any time.
+    pub at_index: Option<u64>,
     /// One node only, as `host:port`: no other endpoint is tried.
     pub node: Option<String>,
 }
@@ -55,6 +61,9 @@ impl Recall {
             level: Level::default(),
             deadline: Duration::from_secs(10),
             with_embedding: false,
+            filter: None,
+            score_min: None,
+            at_index: None,
             node: None,
         }
     }
@@ -83,9 +92,12 @@ impl Client {
             cue: recall.cue.iter().flat_map(|v| v.to_le_bytes()).collect(),
             k: recall.k,
             ef: recall.ef,
-            consistency: Some(consistency(recall.level, self.token())),
+            consistency: recall.at_index.is_none().then(|| consistency(recall.level, self.token())),
             deadline_ms: 0,
             with_embedding: recall.with_embedding,
+            filter: recall.filter,
+            score_min: recall.score_min,
+            at_index: recall.at_index,
         };
         query::check_recall(&request)?;
         let answer = read(self, Purpose::Read, recall.deadline, |channel, budget| {
@@ -94,6 +106,7 @@ impl Client {
         })
         .await?;
         let Snapshot { applied_index: log_index, incarnation, .. } = answer.snapshot;
+        // An answer about the past says nothing of now, but its index was reached: the token never falls.
         self.pool.raise(ReadToken { log_index, incarnation });
         Ok(answer)
     }
@@ -136,24 +149,24 @@ fn server_wait_ms(budget: Duration) -> u32 {
     u32::try_from(ms).unwrap_or(u32::MAX).min(limits::DEADLINE_MS_MAX)
 }
 
-fn consistency(level: Level, session: ReadToken) -> recall_request::Consistency {
-    use recall_request::Consistency;
-    match level {
-        Level::Eventual => Consistency::Eventual(v1::Eventual {}),
-        Level::Session => Consistency::AtLeast(at_least(session)),
-        Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
-        Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
-    }
+macro_rules! consistency {
+    ($($name:ident: $request:ident)*) => {$(
+        pub(crate) fn $name(level: Level, session: ReadToken) -> v1::$request::Consistency {
+            use v1::$request::Consistency;
+            match level {
+                Level::Eventual => Consistency::Eventual(v1::Eventual {}),
+                Level::Session => Consistency::AtLeast(at_least(session)),
+                Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
+                Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
+            }
+        }
+    )*};
 }
-
-pub(crate) fn list_consistency(level: Level, session: ReadToken) -> list_request::Consistency {
-    use list_request::Consistency;
-    match level {
-        Level::Eventual => Consistency::Eventual(v1::Eventual {}),
-        Level::Session => Consistency::AtLeast(at_least(session)),
-        Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
-        Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
-    }
+consistency! {
+    consistency: recall_request
+    list_consistency: list_request
+    get_consistency: get_request
+    count_consistency: count_request
 }
 
 fn at_least(token: ReadToken) -> v1::AtLeast {

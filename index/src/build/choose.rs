@@ -71,7 +71,11 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
     let mut chosen = Vec::with_capacity(chunk.len());
     for (i, mut near) in near.into_iter().enumerate() {
         let slot = window.slots[from + i];
-        let others = if measure == Measure::Angle && window.is_wide() { window.around(from + i, WINDOW_FINE).len() - 1 } else { 0 };
+        let others = if measure == Measure::Angle && window.is_wide() {
+            window.around(from + i, WINDOW_FINE).len() - 1
+        } else {
+            0
+        };
         fill_in(codes, layer, measure, &codes.fine(chunk[i].row), &mut near);
         if others > WINDOW_BEST {
             near[..others].select_nth_unstable(WINDOW_BEST - 1);

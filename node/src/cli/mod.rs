@@ -14,9 +14,11 @@ mod npy;
 mod observe;
 mod out;
 mod recall;
+mod rows;
 mod serve;
 mod settings;
 mod space;
+mod terms;
 
 use clap::{Args, Parser, Subcommand};
 use engram_client::{Client, Timing};
@@ -42,6 +44,12 @@ enum Command {
     Observe(observe::ObserveArgs),
     /// Find the nearest observations to a cue.
     Recall(recall::RecallArgs),
+    /// Show observations by row number.
+    Get(rows::GetArgs),
+    /// Count observations, all or those that conditions mean.
+    Count(rows::CountArgs),
+    /// Forget observations: by row number, or those that conditions mean.
+    Forget(rows::ForgetArgs),
     /// Make, list and drop spaces.
     #[command(subcommand)]
     Space(space::SpaceCommand),
@@ -93,6 +101,9 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Observe(args) => client(observe::run(args)),
         Command::Recall(args) => client(recall::run(args)),
+        Command::Get(args) => client(rows::get(args)),
+        Command::Count(args) => client(rows::count(args)),
+        Command::Forget(args) => client(rows::forget(args)),
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
         Command::Admin(command) => client(admin::run(command)),

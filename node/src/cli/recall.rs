@@ -1,9 +1,11 @@
 //! `engram recall`: the nearest observations to a cue, with the snapshot they come from.
 
 use super::exit::Failure;
+use super::terms::FilterArgs;
 use super::{Target, input, out};
 use clap::Args;
 use engram_client::{Answer, Client, Hit, Level, List, ReadToken, Recall, Value, value};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// A question.
@@ -23,6 +25,14 @@ pub struct RecallArgs {
     /// How fresh: eventual, at-least=INDEX or linearizable.
     #[arg(long, default_value = "eventual", value_parser = level)]
     level: Level,
+    #[command(flatten)]
+    filter: FilterArgs,
+    /// Only hits with this score or a better one.
+    #[arg(long, value_name = "SCORE", allow_negative_numbers = true)]
+    score_min: Option<f32>,
+    /// The state as of a log index: the same answer from every node at any time.
+    #[arg(long, value_name = "INDEX", conflicts_with = "level")]
+    at_index: Option<u64>,
     /// Ask this node alone, host:port.
     #[arg(long, value_name = "ENDPOINT")]
     node: Option<String>,
@@ -51,7 +61,8 @@ struct CueArgs {
     text_of: Option<String>,
 }
 
-fn level(text: &str) -> Result<Level, String> {
+/// Reads a read level.
+pub fn level(text: &str) -> Result<Level, String> {
     match text.split_once('=') {
         None if text == "eventual" => Ok(Level::Eventual),
         None if text == "linearizable" => Ok(Level::Linearizable),
@@ -72,6 +83,9 @@ pub async fn run(args: RecallArgs) -> Result<(), Failure> {
         level: args.level,
         deadline: args.target.deadline(),
         node: args.node,
+        filter: args.filter.filter(),
+        score_min: args.score_min,
+        at_index: args.at_index,
         ..Recall::new(args.space, cue, args.k)
     };
     let answer = client.recall(recall).await?;
@@ -111,7 +125,8 @@ pub fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.as_chunks::<4>().0.iter().map(|four| f32::from_le_bytes(*four)).collect()
 }
 
-fn metadata(hit: &Hit) -> serde_json::Map<String, serde_json::Value> {
+/// Metadata as JSON.
+pub fn metadata(metadata: &BTreeMap<String, Value>) -> serde_json::Map<String, serde_json::Value> {
     let json = |value: &Value| match &value.kind {
         Some(value::Kind::Text(text)) => text.as_str().into(),
         Some(value::Kind::Integer(integer)) => (*integer).into(),
@@ -119,7 +134,7 @@ fn metadata(hit: &Hit) -> serde_json::Map<String, serde_json::Value> {
         Some(value::Kind::Boolean(boolean)) => (*boolean).into(),
         None => serde_json::Value::Null,
     };
-    hit.metadata.iter().map(|(key, value)| (key.clone(), json(value))).collect()
+    metadata.iter().map(|(key, value)| (key.clone(), json(value))).collect()
 }
 
 fn view(answer: &Answer) -> serde_json::Value {
@@ -131,7 +146,7 @@ fn view(answer: &Answer) -> serde_json::Value {
             "log_index": hit.log_index,
             "text": hit.text,
             "time_ms": hit.time_ms,
-            "metadata": metadata(hit),
+            "metadata": metadata(&hit.metadata),
         })
     };
     serde_json::json!({

@@ -1,17 +1,18 @@
 //! The public gRPC services.
 
-use super::{Answers, memory, observe, outbox, read, status};
+use super::{Answers, forget, memory, observe, outbox, read, status};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
 use engram_proto::query::{check_space_name, complete_space};
 use engram_proto::wire::log::{DropSpace, command};
 use engram_proto::wire::v1::{
-    AddNodeRequest, AddNodeResponse, CreateSpaceRequest, CreateSpaceResponse, DropSpaceRequest, DropSpaceResponse,
-    InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
-    MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
-    RemoveNodeResponse, SpaceInfo, StatusRequest, StatusResponse, VerifyRequest, VerifyResponse,
-    cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
+    AddNodeRequest, AddNodeResponse, CountRequest, CountResponse, CreateSpaceRequest, CreateSpaceResponse,
+    DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse, InitRequest,
+    InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest, MemoryResponse,
+    ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest, RemoveNodeResponse, SpaceInfo,
+    StatusRequest, StatusResponse, VerifyRequest, VerifyResponse, cluster_server::Cluster, memory_server::Memory,
+    spaces_server::Spaces,
 };
 use openraft::AsyncRuntime;
 use std::sync::Arc;
@@ -54,6 +55,18 @@ impl Memory for Service {
         let node = self.0.clone();
         drop(Rt::spawn(async move { read::list(&node, request.into_inner(), out).await }));
         Ok(Response::new(answers))
+    }
+
+    async fn get(&self, request: Request<GetRequest>) -> Answer<GetResponse> {
+        read::get(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn count(&self, request: Request<CountRequest>) -> Answer<CountResponse> {
+        read::count(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn forget(&self, request: Request<ForgetRequest>) -> Answer<ForgetResponse> {
+        forget::forget(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where clients, peers and probes come in: convert, forward, nothing else.
 
+pub mod forget;
 pub mod grpc;
 pub mod memory;
 pub mod observe;

@@ -3,9 +3,14 @@
 use super::{status, unreadable};
 use crate::node::Node;
 use crate::recall::wire_row;
-use engram_proto::error::Result;
-use engram_proto::query::{ReadLevel, check_space_name};
-use engram_proto::wire::v1::{ListRequest, ListResponse, RecallRequest, RecallResponse, recall_response};
+use engram_proto::error::{Error, Result};
+use engram_proto::filter;
+use engram_proto::limits::MESSAGE_BYTES_MAX;
+use engram_proto::query::{ReadLevel, check_rows, check_space_name};
+use engram_proto::wire::v1::{
+    CountRequest, CountResponse, GetRequest, GetResponse, ListRequest, ListResponse, RecallRequest, RecallResponse,
+    recall_response,
+};
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::Status;
@@ -73,23 +78,59 @@ async fn pages(
     out: &mpsc::Sender<std::result::Result<ListResponse, Status>>,
 ) -> Result<()> {
     check_space_name(&request.space)?;
+    let filter = request.filter.as_ref();
+    filter.map_or(Ok(()), filter::check)?;
     let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
     let from = request.from_row.min(view.at.rows.into()) as u32;
-    let limit = if request.limit == 0 { u64::MAX } else { request.limit };
-    let until = u64::from(from).saturating_add(limit).min(view.at.rows.into()) as u32;
-    let mut next = from;
+    let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
+    let mut numbers = (from..view.at.rows).filter(|&row| view.shows(row, filter));
     loop {
         let mut page = ListResponse { snapshot: Some(view.snapshot), rows: Vec::new() };
-        let mut bytes = 0;
-        while next < until && page.rows.len() < LIST_PAGE_ROWS && bytes < LIST_PAGE_BYTES {
-            let row = wire_row(&view.space, next, request.with_embedding).expect("below the view's count");
+        let (mut bytes, mut ended) = (0, left == 0);
+        while !ended && page.rows.len() < LIST_PAGE_ROWS && bytes < LIST_PAGE_BYTES {
+            let Some(number) = numbers.next() else {
+                ended = true;
+                break;
+            };
+            let row = wire_row(&view.space, number, request.with_embedding).expect("below the view's count");
             bytes += prost::Message::encoded_len(&row);
             page.rows.push(row);
-            next += 1;
+            left -= 1;
+            ended = left == 0;
         }
         // The first page goes out even when it is empty: it states the snapshot.
-        if out.send(Ok(page)).await.is_err() || next >= until {
+        if out.send(Ok(page)).await.is_err() || ended {
             return Ok(());
         }
     }
+}
+
+/// Some rows by number.
+pub async fn get(node: &Node, request: GetRequest) -> Result<GetResponse> {
+    check_space_name(&request.space)?;
+    let numbers = check_rows(&request.rows)?;
+    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    for number in numbers.into_iter().filter(|&row| view.shows(row, None)) {
+        let row = wire_row(&view.space, number, request.with_embedding).expect("below the view's count");
+        bytes += prost::Message::encoded_len(&row);
+        if bytes > MESSAGE_BYTES_MAX / 2 {
+            return Err(Error::invalid("these rows are too large for one answer; name fewer"));
+        }
+        rows.push(row);
+    }
+    Ok(GetResponse { snapshot: Some(view.snapshot), rows })
+}
+
+/// Rows that a filter means.
+pub async fn count(node: &Node, request: CountRequest) -> Result<CountResponse> {
+    check_space_name(&request.space)?;
+    let filter = request.filter.as_ref();
+    filter.map_or(Ok(()), filter::check)?;
+    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let count = match filter {
+        None => u64::from(view.at.rows - view.at.forgets),
+        Some(_) => (0..view.at.rows).filter(|&row| view.shows(row, filter)).count() as u64,
+    };
+    Ok(CountResponse { snapshot: Some(view.snapshot), count })
 }

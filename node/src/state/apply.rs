@@ -11,7 +11,8 @@ use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, load, payload_hash};
 use engram_proto::query::complete_space;
 use engram_proto::wire::log::{
-    Chunk, Command, Entry, EntryOutcome, Outcome, Record, Run, SessionOutcome, SpaceOutcome, Verdict, command, outcome,
+    Chunk, Command, Entry, EntryOutcome, ForgetOutcome, ForgetRows, Outcome, Record, Run, SessionOutcome, SpaceOutcome,
+    Verdict, command, outcome,
 };
 use engram_proto::wire::v1::{Refused, SpaceConfig};
 use prost::Message;
@@ -82,6 +83,7 @@ impl Data {
             }
             Some(command::Kind::CreateSpace(config)) => self.create_space(log_id.index, config),
             Some(command::Kind::DropSpace(dropped)) => self.drop_space(&dropped.name),
+            Some(command::Kind::Forget(forget)) => self.forget(log_id.index, &forget),
             None => refused(Error::new(Kind::Unsupported, "the command is not known to this version; upgrade")),
         };
         let outcome = Outcome { kind: Some(kind) };
@@ -158,6 +160,13 @@ impl Data {
         }
         self.spaces.remove(&id);
         outcome::Kind::Space(SpaceOutcome { id })
+    }
+
+    fn forget(&mut self, log_index: u64, forget: &ForgetRows) -> outcome::Kind {
+        match self.spaces.get(&forget.space) {
+            Some(space) => outcome::Kind::Forget(ForgetOutcome { forgotten: space.forget(log_index, &forget.rows) }),
+            None => refused(Error::not_found("the space was dropped")),
+        }
     }
 
     fn entry(&mut self, log_index: u64, entry: Entry) -> EntryOutcome {

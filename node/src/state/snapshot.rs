@@ -12,13 +12,17 @@ use super::spaces::Space;
 use crate::raft::types::{SnapshotMeta, log_id};
 use crate::raft::wire::{meta_from_wire, meta_to_wire};
 use bytes::{Buf, Bytes};
+use engram_index::Snapshot as Seen;
 use engram_proto::wire::log::{
-    SequenceRun, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession, SnapshotSessions, SnapshotSpace,
-    SnapshotTombstone,
+    SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession, SnapshotSessions,
+    SnapshotSpace, SnapshotTombstone,
 };
 use engram_proto::{observation, wire::peer};
 use prost::Message;
+use std::collections::BTreeMap;
+use std::iter::Peekable;
 use std::sync::Arc;
+use std::vec;
 
 const MAGIC: &[u8; 8] = b"ENGSNAP\x01";
 const HEADER_BYTES: usize = 12;
@@ -49,7 +53,7 @@ pub struct Damaged {
 /// The state at one index, held still without copying rows: they never change.
 pub struct Frozen {
     head: SnapshotHead,
-    spaces: Vec<(Arc<Space>, u32)>,
+    spaces: Vec<(Arc<Space>, Seen)>,
     sessions: Sessions,
 }
 
@@ -65,7 +69,7 @@ impl Frozen {
             nodes_seen: data.nodes_seen.iter().copied().collect(),
             meta: meta_to_wire(&meta).encode_to_vec().into(),
         };
-        let spaces = data.spaces.values().map(|space| (space.clone(), space.rows.len())).collect();
+        let spaces = data.spaces.values().map(|space| (space.clone(), space.index.now())).collect();
         (Self { head, spaces, sessions: data.sessions.clone() }, meta)
     }
 
@@ -73,9 +77,15 @@ impl Frozen {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         section(&mut out, Kind::Head, &self.head);
-        for (space, rows) in &self.spaces {
-            let config = Some(space.config.clone());
-            section(&mut out, Kind::Space, &SnapshotSpace { id: space.id, config, rows: (*rows).into() });
+        for (space, Seen { rows, forgets }) in &self.spaces {
+            let forget = |(row, rows, log_index)| SnapshotForget { row, rows, log_index };
+            let head = SnapshotSpace {
+                id: space.id,
+                config: Some(space.config.clone()),
+                rows: (*rows).into(),
+                forgets: space.forgets(*forgets).into_iter().map(forget).collect(),
+            };
+            section(&mut out, Kind::Space, &head);
             for first in (0..*rows).step_by(ROWS_PER_SECTION as usize) {
                 let numbers = first..(*rows).min(first.saturating_add(ROWS_PER_SECTION));
                 let rows = numbers.map(|row| row_out(space.rows.get(row).expect("below the frozen count"))).collect();
@@ -138,7 +148,7 @@ fn session_out(id: u64, session: &Session) -> SnapshotSession {
 
 /// Reads a snapshot whole; nothing of it is used when any part is damaged.
 pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
-    let mut reader = Reader { rest: bytes, offset: 0 };
+    let mut reader = Reader { rest: bytes, offset: 0, forgets: BTreeMap::new() };
     reader.magic()?;
     let mut data = Data::default();
     let mut meta = None;
@@ -155,13 +165,16 @@ pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
     if !reader.rest.is_empty() {
         return Err(reader.damaged("bytes after the end"));
     }
+    if reader.forgets.values().any(|forgets| forgets.len() > 0) {
+        return Err(reader.damaged("forgets of rows that are not there"));
+    }
     let meta = meta.ok_or_else(|| reader.damaged("no head section"))?;
     Ok((data, meta))
 }
 
 /// Checks the framing and every checksum without building a state.
 pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
-    let mut reader = Reader { rest: bytes.clone(), offset: 0 };
+    let mut reader = Reader { rest: bytes.clone(), offset: 0, forgets: BTreeMap::new() };
     reader.magic()?;
     while reader.section()?.0 != Kind::End {}
     match reader.rest.is_empty() {
@@ -173,6 +186,8 @@ pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
 struct Reader {
     rest: Bytes,
     offset: usize,
+    /// By space: the forgets that wait for their place among the rows.
+    forgets: BTreeMap<u64, Peekable<vec::IntoIter<SnapshotForget>>>,
 }
 
 impl Reader {
@@ -232,8 +247,9 @@ impl Reader {
         Ok(meta)
     }
 
-    fn space(&self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+    fn space(&mut self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
         let space: SnapshotSpace = self.message(payload)?;
+        self.forgets.insert(space.id, space.forgets.into_iter().peekable());
         let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
         data.names.insert(config.name.clone(), space.id);
         let made = Space::new(space.id, config).map_err(|e| self.damaged(e))?;
@@ -241,7 +257,7 @@ impl Reader {
         Ok(())
     }
 
-    fn rows(&self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+    fn rows(&mut self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
         let part: SnapshotRows = self.message(payload)?;
         let space = data.spaces.get(&part.space).ok_or_else(|| self.damaged("rows of a space that is not there"))?;
         if part.first_row != u64::from(space.rows.len()) {
@@ -258,6 +274,19 @@ impl Reader {
             let (log_index, session, sequence) = (row.log_index, row.session, row.sequence);
             let stored = space.rows.push(Row { log_index, session, sequence, payload_hash, record });
             stored.ok_or_else(|| self.damaged("more rows than a space can hold"))?;
+            self.forget(space)?;
+        }
+        Ok(())
+    }
+
+    /// The forgets that came before the next row, so that the graph is that of the log.
+    fn forget(&mut self, space: &Space) -> Result<(), Damaged> {
+        let rows = space.rows.len();
+        let Some(forgets) = self.forgets.get_mut(&space.id) else { return Ok(()) };
+        while let Some(forget) = forgets.next_if(|forget| forget.rows == rows) {
+            if space.forget(forget.log_index, &[forget.row]) != 1 {
+                return Err(self.damaged(format!("row {} is forgotten twice, or not there", forget.row)));
+            }
         }
         Ok(())
     }

@@ -4,8 +4,8 @@ use super::apply::Data;
 use super::snapshot::{Frozen, decode};
 use crate::raft::types::log_id;
 use engram_proto::wire::log::{
-    Chunk, Command, DropSpace, Entry, ExpireSession, OpenSession, Outcome, Record, ResumeSession, Verdict, command,
-    outcome,
+    Chunk, Command, DropSpace, Entry, ExpireSession, ForgetRows, OpenSession, Outcome, Record, ResumeSession, Verdict,
+    command, outcome,
 };
 use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
 use proptest::prelude::*;
@@ -200,4 +200,48 @@ proptest! {
             prop_assert_eq!(rows, model);
         }
     }
+}
+
+#[test]
+fn forgets_are_counted_once_dated_and_part_of_the_snapshot() {
+    let mut log = Log::new();
+    let session = log.open();
+    let id = log.data.space("notes").expect("there").id;
+    let forget = |log: &mut Log, space: u64, rows: &[u32]| {
+        let outcome = log.apply(command::Kind::Forget(ForgetRows { space, rows: rows.to_vec() }));
+        match outcome.kind {
+            Some(outcome::Kind::Forget(outcome)) => Ok(outcome.forgotten),
+            Some(outcome::Kind::Refused(error)) => Err(error.kind()),
+            other => panic!("{other:?}"),
+        }
+    };
+    for first in (1..=200).step_by(2) {
+        log.send(session, session, first, &[first as u8, 7]);
+        if first % 20 == 1 {
+            let row = (first / 2) as u32;
+            assert_eq!(forget(&mut log, id, &[row, row, row + 1, 5000]), Ok(2));
+        }
+    }
+    assert_eq!(forget(&mut log, id, &[0]), Ok(0));
+    assert_eq!(forget(&mut log, id + 1, &[0]), Err(ErrorKind::NotFound));
+    let space = log.data.space("notes").expect("there").clone();
+    let seen: Vec<_> = (0..=log.index).map(|index| space.as_of(index)).collect();
+    assert_eq!((seen[0].rows, seen[0].forgets), (0, 0));
+    assert_eq!((seen[log.index as usize].rows, seen[log.index as usize].forgets), (200, 20));
+    assert!(seen.is_sorted_by_key(|at| (at.rows, at.forgets)));
+    while let Some(batch) = space.index.next_batch() {
+        space.index.build(batch, &engram_index::Inline);
+    }
+
+    let (frozen, _) = Frozen::of(&log.data);
+    let bytes: bytes::Bytes = frozen.encode().into();
+    let (restored, _) = decode(bytes.clone()).expect("intact");
+    let twin = restored.space("notes").expect("there").clone();
+    while let Some(batch) = twin.index.next_batch() {
+        twin.index.build(batch, &engram_index::Inline);
+    }
+    assert_eq!(twin.index.epoch(), space.index.epoch(), "the graph of the log, forgets in their places");
+    assert!(twin.index.epoch().forgets > 0);
+    assert_eq!((0..=log.index).map(|index| twin.as_of(index)).collect::<Vec<_>>(), seen);
+    assert_eq!(bytes::Bytes::from(Frozen::of(&restored).0.encode()), bytes);
 }

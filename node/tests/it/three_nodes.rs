@@ -1,7 +1,10 @@
 //! Three nodes in one process: every way in, on every node.
 
 use crate::common::{Raw, SPACE, Said, cluster, note, until};
-use engram_client::{Level, List, ObserveOptions, Recall, observation};
+use engram_client::{
+    ClientError, FieldValues, Filter, Kind, Level, List, ObserveOptions, ReadToken, Recall, Value, Which, filter,
+    observation, value,
+};
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
@@ -105,4 +108,65 @@ async fn a_memory_stream_observes_and_recalls_what_it_observed() {
     let Some(recall_response::Outcome::Result(result)) = answer.outcome else { panic!("{answer:?}") };
     assert_eq!((answer.request_id, result.last, result.hits[0].text.as_str()), (42, true, "remembered"));
     node.stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forgotten_row_is_gone_on_every_node_and_stays_in_the_past() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (nodes, client) = cluster(3, dir.path()).await;
+    let observer = client.observe(SPACE, ObserveOptions::default()).await.expect("opened");
+    for at in 0..60u64 {
+        let angle = at as f32 / 20.0;
+        let mut note = observation(format!("at {at}"), &[angle.cos(), angle.sin()]);
+        note.time_ms = at as i64;
+        note.metadata.insert("third".into(), Value { kind: Some(value::Kind::Integer((at % 3) as i64)) });
+        observer.push(note).await.expect("taken");
+    }
+    let before = observer.finish().await.expect("acked").token.log_index;
+    let third = |value: i64| Filter {
+        kind: Some(filter::Kind::OneOf(FieldValues {
+            key: "third".into(),
+            values: vec![Value { kind: Some(value::Kind::Integer(value)) }],
+        })),
+    };
+    // Through a follower, by number and by filter.
+    let leader = client.on(&nodes[0].config.listen).status().await.expect("answers").leader.expect("known");
+    let follower = nodes.iter().find(|node| node.config.node_id != leader).expect("two of them");
+    let there = client.on(&follower.config.listen);
+    let named = there.forget(SPACE, Which::Rows(vec![0, 1, 1, 59, 5000])).await.expect("forgotten");
+    assert_eq!(named.rows, 3);
+    let meant = there.forget(SPACE, Which::Filter(third(0))).await.expect("forgotten");
+    assert_eq!(meant.rows, 19, "row 0 was forgotten before");
+    assert_eq!(there.forget(SPACE, Which::Filter(third(0))).await.expect("nothing left").rows, 0);
+    assert!(matches!(there.forget(SPACE, Which::Rows(vec![])).await, Err(ClientError::Refused(_))));
+
+    let gone = |row: u64| row.is_multiple_of(3) || row == 1 || row == 59;
+    for node in &nodes {
+        let on = client.on(&node.config.listen);
+        let level = Level::AtLeast(ReadToken { log_index: meant.log_index, incarnation: 0 });
+        let all = Recall { level, ..Recall::new(SPACE, vec![1.0, 0.0], 100) };
+        let rows = |answer: engram_client::Answer| answer.hits.into_iter().map(|hit| hit.row).collect::<Vec<_>>();
+        let found = on.recall(all.clone()).await.expect("recalled");
+        assert_eq!((found.snapshot.rows, found.snapshot.forgotten), (60, 22));
+        assert_eq!(rows(found), (0..60).filter(|&row| !gone(row)).collect::<Vec<_>>());
+        let filtered = Recall { filter: Some(third(1)), score_min: Some(0.5), ..all.clone() };
+        let near = (0..21).filter(|&row| row % 3 == 1 && !gone(row)).collect::<Vec<_>>();
+        assert_eq!(rows(on.recall(filtered).await.expect("recalled")), near);
+        let past = Recall { at_index: Some(before), level: Level::Eventual, ..all.clone() };
+        let past = on.recall(past).await.expect("recalled");
+        assert_eq!((past.snapshot.applied_index, past.snapshot.forgotten), (before, 0));
+        assert_eq!(rows(past), (0..60).collect::<Vec<_>>());
+        let never = on.recall(Recall { at_index: Some(0), ..all }).await.expect_err("before the space");
+        assert_eq!(never.kind(), Kind::BelowFloor);
+        assert_eq!(on.count(SPACE, None, level).await.expect("counted").0, 38);
+        assert_eq!(on.count(SPACE, Some(third(1)), level).await.expect("counted").0, 19);
+        let got = on.get(SPACE, vec![5, 3, 2], level, false).await.expect("got").rows;
+        assert_eq!(got.iter().map(|row| row.row).collect::<Vec<_>>(), [5, 2]);
+        let list = List { level, filter: Some(third(2)), limit: 4, ..List::new(SPACE) };
+        let listed = on.list_all(list).await.expect("listed").rows;
+        assert_eq!(listed.iter().map(|row| row.row).collect::<Vec<_>>(), [2, 5, 8, 11]);
+    }
+    for node in nodes {
+        node.stop().await.expect("stops well");
+    }
 }
