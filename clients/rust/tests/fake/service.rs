@@ -230,6 +230,18 @@ impl Memory for Node {
         }
         Ok(Response::new(Box::pin(iter(pages))))
     }
+
+    async fn get(&self, _: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
+
+    async fn count(&self, _: Request<CountRequest>) -> Result<Response<CountResponse>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
+
+    async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetResponse>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
 }
 
 #[tonic::async_trait]
