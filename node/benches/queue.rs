@@ -149,19 +149,20 @@ fn alone(criterion: &mut Criterion, lines: &mut Vec<Line>) {
 }
 
 fn together(lines: &mut Vec<Line>) {
-    let mut best = 0.0f64;
+    let mut least = f64::INFINITY;
     for (producers, consumers) in [(1, 1), (2, 1), (2, 2), (4, 1), (4, 2)] {
         let runs = (0..3).map(|_| through(producers, consumers, MILLION / producers));
         let rates = runs.map(|run| 2.0 * run.taken as f64 / run.spent.as_secs_f64());
         let rate = rates.fold(0.0, f64::max);
-        best = best.max(rate);
+        least = least.min(rate);
         lines.push((
             format!("{producers} producers, {consumers} consumers"),
             format!("{:.1} M operations/s", rate / 1e6),
             None,
         ));
     }
-    lines.push(("> 4 M operations/s".into(), format!("{:.1} M", best / 1e6), Some(best > OPERATIONS_MIN)));
+    let found = format!("{:.1} M, the slowest of these", least / 1e6);
+    lines.push(("> 4 M operations/s".into(), found, Some(least > OPERATIONS_MIN)));
     let (queue, stock) = (Queue::new(2 * MILLION), items(MILLION));
     let mut admitted = 0;
     let spent = timed(|| {
@@ -197,6 +198,6 @@ fn main() {
     criterion.final_summary();
     for (name, found, met) in lines {
         let met = met.map_or("", |met| if met { "met" } else { "NOT MET" });
-        println!("{name:<44}{found:<52}{met}");
+        println!("{name:<48}{found:<58}{met}");
     }
 }

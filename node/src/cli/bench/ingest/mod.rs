@@ -140,7 +140,7 @@ pub struct Part {
     pub watched: watch::Watched,
     /// Until the pace's end.
     pub seconds: f64,
-    /// Until the last ack: processor time is of this long.
+    /// Until the graphs had it all: processor time is of this long.
     pub elapsed: f64,
     /// Processor time of each node, and of the bench itself.
     pub cpu: Vec<std::collections::BTreeMap<String, f64>>,
@@ -175,6 +175,8 @@ impl Bench<'_> {
         };
         let streams = async {
             let streams = ended(&mut streaming).await;
+            // What was acked and waits for the index is paid for too.
+            watch::indexed(&self.asking.nodes).await;
             let elapsed = start.elapsed().as_secs_f64();
             let after = self.processes.iter().map(|process| process::times(*process));
             let cpu = after.zip(&before).map(|(after, before)| after.since(before)).collect::<Vec<_>>();

@@ -35,6 +35,8 @@ pub struct Report {
     pub cores: usize,
     /// Acked as committed, in time.
     pub rows_per_s: f64,
+    /// Acked as committed, by the time until every graph had them.
+    pub rows_per_s_indexed: f64,
     /// Acked as searchable, in time.
     pub rows_per_s_searchable: f64,
     /// Committed; from due (with a rate) or from sending.
@@ -79,7 +81,7 @@ pub struct Report {
     pub lost: u64,
     /// There twice.
     pub doubled: u64,
-    /// Of all nodes together.
+    /// Of all nodes together, until every graph had the rows.
     pub cpu_us_per_row: f64,
     /// Cores that all nodes used, of those of this machine.
     pub cores_used: f64,
@@ -97,7 +99,7 @@ pub struct Report {
     pub resident_bytes_per_row: Option<f64>,
     /// In the first part.
     pub rows_per_entry: Option<f64>,
-    /// Of what the lane may hold, in thousandths.
+    /// The fullest of lane and rows that wait for the index, in thousandths.
     pub pressure_mean_permille: f64,
     /// The same.
     pub pressure_max_permille: u64,
@@ -158,6 +160,7 @@ impl Report {
         (self.probes, self.not_found) = (part.visible.latency.len() + part.visible.missing, part.visible.missing);
         (self.recalls, self.recalls_failed) = (part.recalled.latency.len(), part.recalled.failed);
         let rows = part.streams.iter().map(|stream| stream.acked).sum::<u64>().max(1) as f64;
+        self.rows_per_s_indexed = rows / part.elapsed;
         for (role, seconds) in part.cpu.iter().flatten() {
             match role.as_str() {
                 "" => self.cpu_us_per_row += seconds * 1e6 / rows,

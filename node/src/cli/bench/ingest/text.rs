@@ -16,7 +16,7 @@ fn head(report: &Report) -> String {
     let rate = report.rate.map_or_else(|| "as fast as credit allows".to_string(), |rate| format!("{rate} rows/s"));
     format!(
         "{} node(s), {} stream(s) by {}, {} rows a message, {rate}, {} s; {} of {} dimensions; {} cores, shared by nodes \
-         and bench\nrows/s acked: committed {:.0}, searchable {:.0}",
+         and bench\nrows/s acked: committed {:.0}, searchable {:.0}; {:.0} until the graph had them all",
         report.nodes,
         report.streams,
         report.transport,
@@ -27,6 +27,7 @@ fn head(report: &Report) -> String {
         report.cores,
         report.rows_per_s,
         report.rows_per_s_searchable,
+        report.rows_per_s_indexed,
     )
 }
 
@@ -49,7 +50,7 @@ fn rest(report: &Report) -> String {
         "{} rows looked for, {} not found; {} recalls, {} failed, recall@10 {}\n\
          {} rows acked, {} listed, {} lost, {} doubled; {} rows an entry; {} chunks refused, {} times slowed\n\
          resident MB of the largest node: {:.0} at the start, {:.0} at the end, {:.0} at most; {} bytes a row\n\
-         lane {:.0} ‰ full on average, {} ‰ at most; {} rows outside the graph at most",
+         lane or index queue {:.0} ‰ full on average, {} ‰ at most; {} rows outside the graph at most",
         report.probes,
         report.not_found,
         report.recalls,

@@ -2,7 +2,10 @@
 //!
 //! Place: beside the streams. Leaves out: figures of one node alone; the largest of all counts.
 
+#![expect(clippy::disallowed_methods, reason = "a command waits with the system's clock")]
+
 use super::process;
+use crate::config::AdmissionConfig;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -10,13 +13,17 @@ use tokio::sync::watch;
 
 const EVERY: Duration = Duration::from_millis(200);
 const PATIENCE: Duration = Duration::from_secs(2);
+/// No batch is longer: with fewer rows outside its graph a node may be done.
+const BATCH_ROWS_MAX: u64 = 8192;
+/// Looks until the indexer is given up on.
+const LOOKS_MAX: u32 = 600;
 
 /// What was seen.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Watched {
     /// Most resident bytes of a node at any look.
     pub resident_peak: u64,
-    /// Most of what its lane may hold that a node held, in thousandths.
+    /// The fullest of lane and unbuilt rows at any node, in thousandths.
     pub pressure_max: u64,
     /// The sum of that over all looks, to have the mean.
     pressure_sum: u64,
@@ -36,14 +43,15 @@ impl Watched {
         self.resident_peak = self.resident_peak.max(resident);
         let pressure = metrics.iter().map(|text| {
             let lane = |name: &str| sum(text, &format!("engram_{name}{{priority=\"normal\"}}"));
-            lane("admission_rows") * 1000 / lane("admission_rows_max").max(1)
+            // The nodes run with defaults. An unfinished batch does not count there, and is small beside the cap.
+            let unbuilt = tail(text) * 1000 / AdmissionConfig::default().unbuilt_rows as u64;
+            unbuilt.max(lane("admission_rows") * 1000 / lane("admission_rows_max").max(1))
         });
         let pressure = pressure.max().unwrap_or(0);
         self.pressure_max = self.pressure_max.max(pressure);
         self.pressure_sum += pressure;
         self.looks += 1;
-        let tails = metrics.iter().map(|text| sum(text, "engram_space_tail_rows"));
-        self.tail_max = self.tail_max.max(tails.max().unwrap_or(0));
+        self.tail_max = self.tail_max.max(metrics.iter().map(|text| tail(text)).max().unwrap_or(0));
     }
 }
 
@@ -58,6 +66,23 @@ pub async fn run(processes: Vec<u32>, nodes: Vec<String>, mut stop: watch::Recei
         drop(tokio::time::timeout(EVERY, stop.changed()).await);
     }
     watched
+}
+
+/// Waits until each node's graph has all it can have.
+pub async fn indexed(nodes: &[String]) {
+    let mut before = None;
+    for _ in 0..LOOKS_MAX {
+        let tails: Vec<u64> = all_metrics(nodes).await.iter().map(|text| tail(text)).collect();
+        if tails.iter().all(|tail| *tail < BATCH_ROWS_MAX) && before.as_ref() == Some(&tails) {
+            return;
+        }
+        before = Some(tails);
+        tokio::time::sleep(EVERY).await;
+    }
+}
+
+fn tail(metrics: &str) -> u64 {
+    sum(metrics, "engram_space_tail_rows")
 }
 
 /// The metrics of each node that answers.
