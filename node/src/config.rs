@@ -52,7 +52,7 @@ pub struct RaftConfig {
     pub election_min_ms: u64,
     /// And at most.
     pub election_max_ms: u64,
-    /// Applied bytes since the last snapshot that cause the next.
+    /// Applied bytes since the last snapshot that cause the next, at least: with more rows it is half of their vectors.
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot, for followers that are a little late.
     pub keep_entries: u64,

@@ -18,6 +18,8 @@ compile_error!(
 
 mod admin;
 mod admission;
+#[doc(hidden)]
+pub mod bench;
 pub mod config;
 mod edge;
 pub mod env;

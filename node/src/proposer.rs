@@ -81,14 +81,14 @@ impl Proposer {
         loop {
             let slot = self.in_flight.clone().acquire_owned().await.expect("never closed");
             let batch = self.next_batch().await;
-            let proposal = Proposal::of(batch, slot);
+            let (proposal, entry) = Proposal::of(batch, slot);
             self.counts.entries.fetch_add(1, Ordering::Relaxed);
             self.counts.rows.fetch_add(proposal.rows(), Ordering::Relaxed);
             let outcome: Pending = match self.leadership.leader() {
-                Leader::Here { term } => self.propose_here(term, proposal.command()).await,
+                Leader::Here { term } => self.propose_here(term, entry).await,
                 // One at a time: the next is sent once this one is in the log.
                 Leader::There(connection) => {
-                    let outcome = self.forward(&connection, proposal.command()).await;
+                    let outcome = self.forward(&connection, entry).await;
                     Box::pin(std::future::ready(outcome.map(|(_, outcome)| outcome)))
                 }
                 Leader::Unknown => Box::pin(std::future::ready(Err(self.leadership.no_leader()))),
@@ -218,12 +218,12 @@ async fn settle_all(mut outcomes: mpsc::Receiver<(Proposal, Pending)>) {
 /// Chunks in one entry, with what must live until their outcome is known.
 struct Proposal {
     chunks: Vec<(Sequenced, usize, Permit)>,
-    entry: Entry,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Proposal {
-    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> Self {
+    /// The rows go to the command; only what tells their outcome is kept.
+    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> (Self, command::Kind) {
         let mut chunks = Vec::with_capacity(batch.len());
         let mut entry = Entry::default();
         for admitted in batch {
@@ -238,15 +238,11 @@ impl Proposal {
             });
             chunks.push((chunk, rows, permit));
         }
-        Self { chunks, entry, _slot: slot }
+        (Self { chunks, _slot: slot }, command::Kind::Entry(entry))
     }
 
     fn rows(&self) -> u64 {
         self.chunks.iter().map(|(_, rows, _)| *rows as u64).sum()
-    }
-
-    fn command(&self) -> command::Kind {
-        command::Kind::Entry(self.entry.clone())
     }
 
     /// Tells each chunk's stream; the permits end here.

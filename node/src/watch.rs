@@ -35,9 +35,17 @@ pub async fn run(node: Arc<Node>) -> Result<(), String> {
         if let Some(rule) = marks.broken() {
             return Err(format!("watermark_order: {rule} does not hold: {marks:?}"));
         }
-        if node.state.snapshot_is_due(node.config.raft.snapshot_bytes) {
+        if node.state.snapshot_is_due(snapshot_bytes(&node)) {
             // Stopped: the next look at the running state says so.
             drop(node.leadership.raft().trigger().snapshot().await);
         }
     }
+}
+
+/// A snapshot writes every row again: at a fixed number of new bytes each, a row would be written as often as there are
+/// such numbers after it. Half as much as is there already keeps that to a few times, however many rows come.
+fn snapshot_bytes(node: &Node) -> u64 {
+    let data = node.state.read();
+    let vectors = data.spaces.values().map(|space| u64::from(space.rows.len()) * 2 * space.shape.dim as u64);
+    node.config.raft.snapshot_bytes.max(vectors.sum::<u64>() / 2)
 }

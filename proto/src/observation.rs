@@ -11,6 +11,9 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use xxhash_rust::xxh3::Xxh3;
 
+/// Half floats that are widened at a time.
+const PIECE: usize = 64;
+
 /// What a space demands of its embeddings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Shape {
@@ -66,7 +69,7 @@ pub fn vector_from_wire(bytes: &[u8], shape: Shape, what: &str) -> Result<Vec<f3
 
 fn store(vector: &[f32], shape: Shape) -> Result<Bytes> {
     if shape.precision == Precision::F32 {
-        return Ok(vector.iter().flat_map(|v| v.to_le_bytes()).collect());
+        return Ok(vector.iter().map(|v| v.to_le_bytes()).collect::<Vec<_>>().into_flattened().into());
     }
     let mut halves = vec![f16::ZERO; vector.len()];
     halves.convert_from_f32_slice(vector);
@@ -80,7 +83,7 @@ fn store(vector: &[f32], shape: Shape) -> Result<Bytes> {
     if needs_direction && halves.iter().all(|h| *h == f16::ZERO) {
         return Err(Error::invalid("embedding is all zeros as half floats; scale it, or make the space with f32"));
     }
-    Ok(halves.iter().flat_map(|h| h.to_le_bytes()).collect())
+    Ok(halves.iter().map(|h| h.to_le_bytes()).collect::<Vec<_>>().into_flattened().into())
 }
 
 /// The stored form to floats; `into` is `[f32; dim]`. False when the lengths do not match.
@@ -97,7 +100,13 @@ pub fn load(stored: &[u8], precision: Precision, into: &mut [f32]) -> bool {
     if chunks.len() != into.len() || !rest.is_empty() {
         return false;
     }
-    chunks.iter().zip(into).for_each(|(two, out)| *out = f16::from_le_bytes(*two).to_f32());
+    // In pieces: a slice is converted by the instructions for it, several times as fast as one by one.
+    let mut halves = [f16::ZERO; PIECE];
+    for (stored, out) in chunks.chunks(PIECE).zip(into.chunks_mut(PIECE)) {
+        let halves = &mut halves[..out.len()];
+        halves.iter_mut().zip(stored).for_each(|(half, two)| *half = f16::from_le_bytes(*two));
+        halves.convert_to_f32_slice(out);
+    }
     true
 }
 

@@ -10,6 +10,7 @@ mod demo;
 pub mod exit;
 mod feed;
 mod input;
+mod local;
 mod npy;
 mod observe;
 mod out;

@@ -79,3 +79,18 @@ async fn the_demo_kills_the_leader_and_keeps_its_promises() {
     assert_eq!((&report["acked"], &report["broken"]), (&1000.into(), &Value::Array(vec![])));
     assert_eq!(report["held"].as_array().map(Vec::len), Some(3));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_ingest_by_either_transport_loses_nothing_and_says_so() {
+    for transport in ["grpc", "ws"] {
+        let flags = ["--transport", transport, "--streams", "2", "--batch", "50", "--dim", "16", "--rate", "2000"];
+        let (code, out, said) = engram(&[&["bench", "ingest", "--seconds", "1", "--json"], &flags[..]].concat()).await;
+        assert_eq!((code, out.lines().count()), (0, 1), "{said}");
+        let report = json(&out);
+        assert_eq!((&report["lost"], &report["doubled"], &report["acked"]), (&0.into(), &0.into(), &report["listed"]));
+        for figure in ["rows_per_s", "ack_p99_ms", "visibility_p99_ms", "recall_p99_ms", "recall_at_10"] {
+            assert!(report[figure].as_f64().is_some_and(|figure| figure > 0.0), "{figure}: {out}");
+        }
+        assert!(report["resident_bytes"].is_u64() && report["cpu_us_per_row"].is_number(), "{out}");
+    }
+}

@@ -1,9 +1,11 @@
 //! `engram bench`: figures of this machine, for people and programs.
 //!
-//! Place: beside the corridor; it drives parts of it without a server. Invariant: a figure is printed as it was measured,
-//! and a promise that is not met is printed as not met. Leaves out: benches of single functions; those are cargo's.
+//! Place: beside the corridor; `index` drives a part of it without a server, `ingest` all of it with servers of its own.
+//! Invariant: a figure is printed as it was measured, and a promise that is not met is printed as not met. Leaves out:
+//! benches of single functions; those are cargo's.
 
 mod index;
+mod ingest;
 
 use super::exit::Failure;
 use clap::Subcommand;
@@ -13,11 +15,14 @@ use clap::Subcommand;
 pub enum BenchCommand {
     /// The index alone: insertion, recall against rate, memory, batches; beside other libraries with --peers.
     Index(Box<index::IndexArgs>),
+    /// Rows streamed into nodes that are started for it, recalls beside them: rates, times, memory, what was lost.
+    Ingest(Box<ingest::IngestArgs>),
 }
 
 /// Measures it.
 pub fn run(command: BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Index(args) => index::run(*args),
+        BenchCommand::Ingest(args) => super::client(ingest::run(*args)),
     }
 }

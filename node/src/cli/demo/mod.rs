@@ -6,22 +6,23 @@
 mod check;
 mod cues;
 mod data;
-mod nodes;
 mod report;
 mod stream;
-mod wait;
 
 use super::exit::{Code, Failure};
+use super::local::{nodes::Nodes, wait};
 use super::out;
 use clap::Args;
 use data::Data;
 use engram_client::{Client, NodeAddress, ObserveOptions, SpaceConfig, Timing};
-use nodes::Nodes;
 use report::{Report, Seen};
 use std::path::PathBuf;
 use std::time::Duration;
 
 const SPACE: &str = "demo";
+const NODES: u64 = 3;
+/// Small segments, so that a short stream fills some.
+const SETTINGS: &str = "[wal]\nsegment_bytes = 16777216\n";
 /// Small enough that an ack's time is not all waiting behind others, large enough to keep three nodes busy.
 const WINDOW_ROWS: usize = 512;
 const BATCH_ROWS: usize = 64;
@@ -85,7 +86,7 @@ pub async fn run(args: DemoArgs) -> Result<(), Failure> {
     let data = Data::load(args.rows)?;
     let place = Place::new(&args)?;
     // After `place`, so that it is dropped first.
-    let mut nodes = Nodes::create(&place.path(), !args.keep)?;
+    let mut nodes = Nodes::create(&place.path(), NODES, SETTINGS, !args.keep)?;
     let (report, table) = match play(&data, &mut nodes).await {
         Ok(done) => done,
         Err(failure) => return Err(explain(failure, nodes, place)),
@@ -139,7 +140,7 @@ async fn play(data: &Data, nodes: &mut Nodes) -> Result<(Report, String), Failur
     // On one machine it costs little to look often for the new leader.
     let client = client.with_timing(Timing { backoff_max: Duration::from_millis(200), ..Timing::default() });
     step("three nodes start, each a process with its own directory".into());
-    (1..=nodes::COUNT).try_for_each(|node| nodes.start(node))?;
+    nodes.start_all()?;
     wait::answering(&client, nodes).await?;
     client.on(&addresses[0].client_address).init(addresses.clone()).await?;
     wait::ready(&client, nodes).await?;
@@ -156,7 +157,7 @@ async fn play(data: &Data, nodes: &mut Nodes) -> Result<(Report, String), Failur
 
     step("all nodes stop on SIGTERM and start again".into());
     nodes.stop().await?;
-    (1..=nodes::COUNT).try_for_each(|node| nodes.start(node))?;
+    nodes.start_all()?;
     wait::ready(&client, nodes).await?;
     let after = wait::equal(&client, nodes, last).await?;
     step("every row is read back from every node".into());

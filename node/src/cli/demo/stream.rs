@@ -1,10 +1,9 @@
 //! The stream through the leader's death: rows go in, the leader goes down at half, comes back later.
 #![expect(clippy::disallowed_methods, reason = "a command measures with the system's clock")]
 
-use super::nodes::Nodes;
-use super::wait;
 use crate::cli::exit::Failure;
 use crate::cli::feed::{self, Fed};
+use crate::cli::local::{nodes::Nodes, wait};
 use crate::cli::out;
 use engram_client::{Client, Event, ObserveOptions, observation};
 use std::collections::BTreeMap;

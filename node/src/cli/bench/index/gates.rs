@@ -24,8 +24,11 @@ pub struct Gate {
     pub met: Option<bool>,
 }
 
-enum Bound {
+/// What is enough.
+pub enum Bound {
+    /// As much, or more.
     Least(f64),
+    /// As much, or less.
     Most(f64),
 }
 
@@ -100,7 +103,8 @@ pub fn gates(report: &Report) -> Vec<Gate> {
 }
 
 impl Gate {
-    fn new(name: &str, bound: Bound, found: Option<f64>) -> Self {
+    /// A promise beside what was found.
+    pub fn new(name: &str, bound: Bound, found: Option<f64>) -> Self {
         let (wanted, met): (String, Option<bool>) = match bound {
             Bound::Least(least) => (format!("≥ {least}"), found.map(|found| found >= least)),
             Bound::Most(most) => (format!("≤ {most}"), found.map(|found| found <= most)),

@@ -5,17 +5,17 @@
 //! so that ratios are of the same minutes. Invariant `same_log_same_graph`: every number of threads gives one digest,
 //! else the command fails. Leaves out: the server; rows come from memory or from one file.
 
-mod args;
+pub(super) mod args;
 mod batches;
 mod builds;
 mod curve;
 mod data;
-mod gates;
+pub(super) mod gates;
 mod peers;
 mod process;
 mod report;
 mod subject;
-mod synthetic;
+pub(super) mod synthetic;
 mod text;
 mod truth;
 

@@ -1,8 +1,8 @@
-//! Three nodes as child processes of this binary: started, killed, stopped, and gone with their owner.
+//! Nodes as child processes of this binary: started, killed, stopped, and gone with their owner.
 //!
 //! Invariant `no_child_left`: dropping [`Nodes`] kills what still runs, on return, error, panic and Ctrl-C; and a
-//! node's stdin is a pipe from here, so that even SIGKILL to the demo stops its nodes. Only [`Nodes::release`] lets go.
-#![expect(clippy::disallowed_methods, reason = "the demo keeps files and processes of the real world")]
+//! node's stdin is a pipe from here, so that even SIGKILL to the command stops its nodes. Only [`Nodes::release`] lets go.
+#![expect(clippy::disallowed_methods, reason = "a command keeps files and processes of the real world")]
 
 use crate::cli::exit::Failure;
 use engram_client::NodeAddress;
@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How many.
-pub const COUNT: u64 = 3;
 /// Longer than a node may take to drain.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(20);
@@ -27,7 +25,7 @@ struct One {
     child: Option<Child>,
 }
 
-/// The nodes, 1 to [`COUNT`].
+/// The nodes, from 1 on.
 pub struct Nodes {
     program: PathBuf,
     dir: PathBuf,
@@ -40,18 +38,19 @@ fn failed(what: impl std::fmt::Display) -> impl FnOnce(std::io::Error) -> Failur
 }
 
 impl Nodes {
-    /// Writes their configurations. `tied`: they stop when this process is gone.
-    pub fn create(dir: &Path, tied: bool) -> Result<Self, Failure> {
+    /// Writes configurations of `count` nodes; `settings` is TOML that each gets. `tied`: they stop when this process
+    /// is gone.
+    pub fn create(dir: &Path, count: u64, settings: &str, tied: bool) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(failed("this program's own path"))?;
         // All ports are held until all are known, so that none is given twice.
         let bind = |_| TcpListener::bind("127.0.0.1:0").map_err(failed("a free port on 127.0.0.1"));
-        let held: Vec<TcpListener> = (0..2 * COUNT).map(bind).collect::<Result<_, _>>()?;
+        let held: Vec<TcpListener> = (0..2 * count).map(bind).collect::<Result<_, _>>()?;
         let address = |listener: &TcpListener| listener.local_addr().map_err(failed("a bound port"));
         let mut all = Vec::new();
-        for (node, pair) in (1..=COUNT).zip(held.chunks(2)) {
+        for (node, pair) in (1..=count).zip(held.chunks(2)) {
             let (client, peer) = (address(&pair[0])?.to_string(), address(&pair[1])?.to_string());
             let place = config_file(dir, node);
-            let text = config_text(node, &dir.join(format!("node-{node}")), &client, &peer);
+            let text = config_text(node, &dir.join(format!("node-{node}")), &client, &peer, settings);
             std::fs::write(&place, text).map_err(failed(place.display()))?;
             let address = NodeAddress { node, client_address: client, peer_address: peer };
             all.push(One { address, child: None });
@@ -64,6 +63,16 @@ impl Nodes {
         self.all.iter().map(|one| one.address.clone()).collect()
     }
 
+    /// Their process ids, of those that run.
+    pub fn processes(&self) -> Vec<u32> {
+        self.all.iter().filter_map(|one| one.child.as_ref()).map(Child::id).collect()
+    }
+
+    /// Starts all.
+    pub fn start_all(&mut self) -> Result<(), Failure> {
+        (1..=self.all.len() as u64).try_for_each(|node| self.start(node))
+    }
+
     fn one(&mut self, node: u64) -> &mut One {
         &mut self.all[node as usize - 1]
     }
@@ -74,13 +83,13 @@ impl Nodes {
         let log = OpenOptions::new().create(true).append(true).open(&place).map_err(failed(place.display()))?;
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--config").arg(config_file(&self.dir, node));
-        // The demo's own settings, not whatever this shell has for another node.
+        // The command's own settings, not whatever this shell has for another node.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ENGRAM_")) {
             if name != "ENGRAM_LOG" {
                 command.env_remove(name);
             }
         }
-        // Ctrl-C at the terminal is for the demo, which then ends its nodes; kept ones live on.
+        // Ctrl-C at the terminal is for the command, which then ends its nodes; kept ones live on.
         command.process_group(0).stdout(Stdio::null()).stderr(log);
         match self.tied {
             true => command.arg("--stop-with-stdin").stdin(Stdio::piped()),
@@ -179,12 +188,12 @@ fn log_file(dir: &Path, node: u64) -> PathBuf {
     dir.join(format!("node-{node}.log"))
 }
 
-fn config_text(node: u64, data: &Path, client: &str, peer: &str) -> String {
+fn config_text(node: u64, data: &Path, client: &str, peer: &str, settings: &str) -> String {
     // JSON's strings are TOML's basic strings.
     let data = serde_json::Value::from(data.to_string_lossy().into_owned());
     format!(
-        "# Written by `engram demo`.\nnode_id = {node}\ncluster = \"engram-demo\"\ndata_dir = {data}\n\
-         listen = \"{client}\"\npeer_listen = \"{peer}\"\n\n[wal]\nsegment_bytes = 16777216\n"
+        "# Written by `engram`.\nnode_id = {node}\ncluster = \"engram-local\"\ndata_dir = {data}\n\
+         listen = \"{client}\"\npeer_listen = \"{peer}\"\n\n{settings}"
     )
 }
 
