@@ -93,9 +93,16 @@ impl Index {
         (at < self.graph.forgets.count()).then(|| self.graph.forgets.event(at))
     }
 
-    /// What a reader that comes now may see. Stays good, whatever is pushed or forgotten later.
+    /// What a reader that comes now may see. Stays good, whatever is pushed or forgotten later. Waits for nobody.
     pub fn now(&self) -> Snapshot {
-        self.graph.codes.between_pushes(|rows| Snapshot { rows, forgets: self.graph.forgets.count() })
+        loop {
+            let forgets = self.graph.forgets.count();
+            let rows = self.rows();
+            // No forget came between: both were so at one time.
+            if forgets == self.graph.forgets.count() {
+                return Snapshot { rows, forgets };
+            }
+        }
     }
 
     /// Whether `at` has the row: it was pushed before and not forgotten.
