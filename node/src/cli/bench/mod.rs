@@ -4,6 +4,7 @@
 //! Invariant: a figure is printed as it was measured, and a promise that is not met is printed as not met. Leaves out:
 //! benches of single functions; those are cargo's.
 
+mod gate;
 mod index;
 mod ingest;
 

@@ -4,33 +4,12 @@
 //! Leaves out: gates that say nothing of the data at hand, such as those of other dimensions.
 
 use super::report::Report;
-use serde::Serialize;
+use crate::cli::bench::gate::{Bound, Gate};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The peers that a rate of searches is held against.
 const RIVALS: [&str; 3] = ["hnswlib", "faiss", "faiss-sq8"];
-
-/// One promise.
-#[derive(Debug, PartialEq, Serialize)]
-pub struct Gate {
-    /// What of.
-    pub gate: String,
-    /// Bound with its sign, such as `≥ 8`.
-    pub wanted: String,
-    /// None where it was not measured.
-    pub found: Option<f64>,
-    /// None where it was not measured.
-    pub met: Option<bool>,
-}
-
-/// What is enough.
-pub enum Bound {
-    /// As much, or more.
-    Least(f64),
-    /// As much, or less.
-    Most(f64),
-}
 
 /// Ours by theirs: `hnswlib inserts`, `best qps_at_95`, and so on.
 pub fn ratios(report: &Report) -> BTreeMap<String, f64> {
@@ -100,17 +79,6 @@ pub fn gates(report: &Report) -> Vec<Gate> {
         gate("GB resident after", Most(1.2), Some(report.resident_bytes as f64 / 1e9));
     }
     gates
-}
-
-impl Gate {
-    /// A promise beside what was found.
-    pub fn new(name: &str, bound: Bound, found: Option<f64>) -> Self {
-        let (wanted, met): (String, Option<bool>) = match bound {
-            Bound::Least(least) => (format!("≥ {least}"), found.map(|found| found >= least)),
-            Bound::Most(most) => (format!("≤ {most}"), found.map(|found| found <= most)),
-        };
-        Self { gate: name.to_string(), wanted, found, met }
-    }
 }
 
 #[cfg(test)]

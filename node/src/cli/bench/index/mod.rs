@@ -10,7 +10,7 @@ mod batches;
 mod builds;
 mod curve;
 mod data;
-pub(super) mod gates;
+mod gates;
 mod peers;
 mod process;
 mod report;

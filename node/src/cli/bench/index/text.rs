@@ -4,6 +4,7 @@
 
 use super::curve::{Point, rate_at};
 use super::report::Report;
+use crate::cli::bench::gate::{self, shown};
 use crate::cli::out::{self, Table};
 use serde_json::Value;
 
@@ -12,9 +13,15 @@ const BUSY: f64 = 0.85;
 
 /// Prints it.
 pub fn print(report: &Report) {
-    for part in
-        [head(report), builds(report), batches(report), curves(report), rest(report), peers(report), gates(report)]
-    {
+    for part in [
+        head(report),
+        builds(report),
+        batches(report),
+        curves(report),
+        rest(report),
+        peers(report),
+        gate::table(&report.gates, 3),
+    ] {
         if !part.is_empty() {
             out::line(format_args!("{part}\n"));
         }
@@ -171,22 +178,4 @@ fn peers(report: &Report) -> String {
     let failed =
         |peer: &Value| Some(format!("\n{} was not measured: {}", peer["peer"].as_str()?, peer["error"].as_str()?));
     table.render() + &report.peers.iter().filter_map(failed).collect::<String>()
-}
-
-fn gates(report: &Report) -> String {
-    let mut table = Table::new(&["gate", "wanted", "found", ""]);
-    for gate in &report.gates {
-        let met = match gate.met {
-            Some(true) => "met",
-            Some(false) => "NOT MET",
-            None => "not measured",
-        };
-        let digits = if gate.found.is_some_and(|found| found >= 100.0) { 0 } else { 3 };
-        table.row([gate.gate.clone(), gate.wanted.clone(), shown(gate.found, digits), met.to_string()]);
-    }
-    table.render()
-}
-
-fn shown(figure: Option<f64>, digits: usize) -> String {
-    figure.map_or_else(|| "–".to_string(), |figure| format!("{figure:.digits$}"))
 }

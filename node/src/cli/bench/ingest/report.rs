@@ -7,7 +7,7 @@ use super::check::Held;
 use super::data::Data;
 use super::stream::Streamed;
 use super::{Part, process, watch};
-use crate::cli::bench::index::gates::{Bound, Gate};
+use crate::cli::bench::gate::{Bound, Gate};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 use std::collections::BTreeMap;

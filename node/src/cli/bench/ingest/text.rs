@@ -3,11 +3,12 @@
 //! Place: the last step without `--json`. Invariant: what was not measured is a dash, and a gate that is not met says so.
 
 use super::report::Report;
+use crate::cli::bench::gate::{self, shown};
 use crate::cli::out::{self, Table};
 
 /// Prints it.
 pub fn print(report: &Report) {
-    for part in [head(report), times(report), rest(report), roles(report), gates(report)] {
+    for part in [head(report), times(report), rest(report), roles(report), gate::table(&report.gates, 2)] {
         out::line(format_args!("{part}\n"));
     }
 }
@@ -82,22 +83,4 @@ fn roles(report: &Report) -> String {
     table.row([cores, format!("{:.1}", report.cpu_us_per_row)]);
     table.row(["the bench itself".into(), format!("{:.1}", report.client_cpu_us_per_row)]);
     table.render()
-}
-
-fn gates(report: &Report) -> String {
-    let mut table = Table::new(&["gate", "wanted", "found", ""]);
-    for gate in &report.gates {
-        let met = match gate.met {
-            Some(true) => "met",
-            Some(false) => "NOT MET",
-            None => "not measured",
-        };
-        let digits = if gate.found.is_some_and(|found| found >= 100.0) { 0 } else { 2 };
-        table.row([gate.gate.clone(), gate.wanted.clone(), shown(gate.found, digits), met.to_string()]);
-    }
-    table.render()
-}
-
-fn shown(figure: Option<f64>, digits: usize) -> String {
-    figure.map_or_else(|| "–".to_string(), |figure| format!("{figure:.digits$}"))
 }
