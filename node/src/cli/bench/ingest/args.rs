@@ -152,6 +152,6 @@ mod tests {
         says("--rate fast", "such as 8000, or max");
         says("--batch 0", "--batch 0: 1 to 1000");
         says("--dim 1", "--dim 1: 2 to 4096");
-        says("--recalls-per-s -1", "recalls-per-s");
+        says("--recalls-per-s 20000", "0 to 10000");
     }
 }
