@@ -79,11 +79,6 @@ impl Beam {
         None
     }
 
-    /// The nearest slot, answer or not.
-    pub(crate) fn nearest(&self) -> Option<u32> {
-        self.keys.first().map(|&key| (key as u32) >> 2)
-    }
-
     /// The possible answers as (distance, slot), nearest first.
     pub(crate) fn found(&self) -> impl Iterator<Item = (u32, u32)> {
         let answers = self.keys.iter().filter(|&key| key & ANSWER != 0);

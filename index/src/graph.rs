@@ -18,6 +18,37 @@ use crate::{
 /// The slot found on each level, from the top down; entry `LAYERS` is unused room above the top.
 pub(crate) type Path = [u32; LAYERS + 1];
 
+/// Slots that a walk starts at, nearest first.
+#[derive(Clone, Copy)]
+pub(crate) struct Entries {
+    slots: [u32; Self::MOST],
+    count: usize,
+}
+
+impl Entries {
+    pub(crate) const MOST: usize = 8;
+
+    /// Where the walk of the top starts.
+    fn top() -> Self {
+        Self::of(std::iter::once(0))
+    }
+
+    #[inline(always)]
+    pub(crate) fn of(slots: impl Iterator<Item = u32>) -> Self {
+        let mut entries = Self { slots: [0; Self::MOST], count: 0 };
+        for slot in slots.take(Self::MOST) {
+            entries.slots[entries.count] = slot;
+            entries.count += 1;
+        }
+        entries
+    }
+
+    #[inline(always)]
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        &self.slots[..self.count]
+    }
+}
+
 pub(crate) struct Graph {
     pub(crate) options: Options,
     pub(crate) codes: Codes,
@@ -42,35 +73,47 @@ impl Graph {
         View { codes: &self.codes, layer: &self.layers[level], slots: state.slots[level], traverse, measure }
     }
 
-    /// Fills each probe's path with the slot nearest to it on each level, down to level 1. The graph is not empty.
+    /// Walks each probe from the top down to level 1 with beams of `width`, and gives `below` what they held: the level,
+    /// the probe, and its slots there, nearest first. The graph is not empty.
     #[inline(always)]
     pub(crate) fn descend<'p>(
         &self,
         state: &State,
         walks: &mut [Walk],
         measure: Measure,
+        width: usize,
+        probes: usize,
         probe: impl Fn(usize) -> Code<'p>,
-        paths: &mut [Path],
-    ) {
-        let mut nearest = vec![0; paths.len()];
+        mut below: impl FnMut(usize, usize, &[u32]),
+    ) -> Vec<Entries> {
+        let mut entries = vec![Entries::top(); probes];
+        let mut found = entries.clone();
         for level in (1..=state.top()).rev() {
-            let entry = |i: usize| self.entry(state, level, &paths[i]);
-            let limits = Limits { ef: 1, seen_max: usize::MAX };
+            let limits = Limits { ef: width, seen_max: usize::MAX };
             let view = self.view(state, level, Traverse::Bits, measure);
+            let start = |i: usize| (probe(i), entries[i]);
             view.run(
                 walks,
                 &limits,
-                paths.len(),
-                |i| (probe(i), entry(i)),
+                probes,
+                start,
                 |_| true,
                 |done| {
-                    nearest[done.job] = done.beam.nearest().expect("the entry is in the beam");
+                    let slots = Entries::of(done.beam.found().map(|(_, slot)| slot));
+                    below(level, done.job, slots.as_slice());
+                    found[done.job] = slots;
                 },
             );
-            for (path, &slot) in paths.iter_mut().zip(&nearest) {
-                path[level] = slot;
+            for (entries, found) in entries.iter_mut().zip(&found) {
+                *entries = Entries::of(found.as_slice().iter().map(|&slot| self.below(level, slot)));
             }
         }
+        entries
+    }
+
+    /// The slot one level below `level` of the row in `slot`.
+    fn below(&self, level: usize, slot: u32) -> u32 {
+        self.layers[level - 1].slot(self.layers[level].row(slot))
     }
 
     /// Where a walk of `level` starts: at the row found a level above; at slot 0 of the top.
@@ -78,7 +121,7 @@ impl Graph {
         if level >= state.top() {
             return 0;
         }
-        self.layers[level].slot(self.layers[level + 1].row(path[level + 1]))
+        self.below(level + 1, path[level + 1])
     }
 
     /// Hash of all that the digest knows of a row of the graph: number, codes, level, links.

@@ -6,10 +6,10 @@
 //! Leaves out: consistency levels; the caller chooses `visible`.
 
 use crate::{
-    code::{Code, Traverse},
+    code::{Code, Measure, Traverse},
     epoch::{Epoch, State},
     forget::Snapshot,
-    graph::{Graph, Path},
+    graph::{Entries, Graph},
     scan::{self, Cue, Hit},
     vector::Originals,
     walk::{Limits, WALKS, Walk},
@@ -21,7 +21,7 @@ use std::sync::Mutex;
 pub struct Search {
     /// Hits wanted.
     pub k: usize,
-    /// Width of the beam: more finds more and takes longer. At least `k` is used.
+    /// Width of the beam: more finds more and takes longer. At least `k` is used, and twice the width for inner products.
     pub ef: usize,
     /// Only the rows of this snapshot are looked at.
     pub at: Snapshot,
@@ -121,16 +121,20 @@ fn walked(
         return;
     }
     let measure = graph.codes.encoder.search_measure();
+    // The graph links what is near, and a long vector far away may have the greater inner product.
+    let ef = if measure == Measure::Inner { ef.saturating_mul(2) } else { ef };
     let code = |at: usize| -> Code<'_> { cues[at].encoded.code() };
     let scanned = |at: usize| scan::candidates(graph, &code(at), 0..rows.min(visible), ef.max(SCANNED_MIN), passes);
     let mut cut_short = Vec::new();
     readers.with(cues.len().min(WALKS), |walks| {
-        let mut paths = vec![Path::default(); cues.len()];
-        graph.descend(state, walks, measure, code, &mut paths);
+        // Who asks for more wants no cluster missed, and a large graph has more of them; a narrow beam in a small graph
+        // would pay more for a wide descent than it finds.
+        let width = (ef / 16).max(rows as usize >> 17).clamp(1, Entries::MOST);
+        let entries = graph.descend(state, walks, measure, width, cues.len(), code, |_, _, _| ());
         // A walk sees some ten rows for each that its beam holds; seeing one costs some sixteen times scanning one.
         let limits = Limits { ef, seen_max: ef.saturating_mul(32).saturating_add(rows as usize / 32) };
         let view = graph.view(state, 0, Traverse::Both, measure);
-        let start = |at: usize| (code(at), graph.entry(state, 0, &paths[at]));
+        let start = |at: usize| (code(at), entries[at]);
         let answers = |row| row < visible && passes(row);
         view.run(walks, &limits, cues.len(), start, answers, |done| match done.cut_short {
             true => cut_short.push(done.job),

@@ -12,6 +12,7 @@ use crate::{
     beam::Beam,
     code::{Code, Measure, Traverse},
     codes::Codes,
+    graph::Entries,
     layer::Layer,
 };
 
@@ -42,7 +43,7 @@ enum Turn {
 
 impl Walk {
     #[inline(always)]
-    fn begin(&mut self, job: usize, slots: u32, ef: usize, entry: u32) {
+    fn begin(&mut self, job: usize, slots: u32, ef: usize, entries: &Entries) {
         for slot in self.touched.drain(..) {
             self.seen[slot as usize / 64] = 0;
         }
@@ -50,7 +51,7 @@ impl Walk {
         self.beam.begin(ef);
         self.todo.clear();
         (self.job, self.turn) = (Some(job), Turn::Measure);
-        self.see(slots, std::iter::once(entry), 1);
+        self.see(slots, entries.as_slice().iter().copied(), Entries::MOST);
     }
 
     /// Puts the unseen of at most `most` links on the list, without a branch on whether a slot was seen: half of them
@@ -101,14 +102,14 @@ pub(crate) struct Done<'a> {
 }
 
 impl View<'_> {
-    /// Runs jobs `0..count`; `start` gives a job's probe and entry slot, `done` receives its beam.
+    /// Runs jobs `0..count`; `start` gives a job's probe and where it enters, `done` receives its beam.
     #[inline(always)]
     pub(crate) fn run<'p>(
         &self,
         walks: &mut [Walk],
         limits: &Limits,
         count: usize,
-        start: impl Fn(usize) -> (Code<'p>, u32),
+        start: impl Fn(usize) -> (Code<'p>, Entries),
         answers: impl Fn(u32) -> bool,
         mut done: impl FnMut(Done),
     ) {
@@ -117,9 +118,9 @@ impl View<'_> {
         let mut begin = |walk: &mut Walk, probe: &mut Code<'p>| {
             walk.job = None;
             if next < count {
-                let entry;
-                (*probe, entry) = start(next);
-                walk.begin(next, self.slots, limits.ef, entry);
+                let entries;
+                (*probe, entries) = start(next);
+                walk.begin(next, self.slots, limits.ef, &entries);
                 next += 1;
             }
         };

@@ -83,7 +83,7 @@ fn a_file_cut_short_or_of_another_kind_is_refused() {
     let noise: Vec<u8> = (0..4000u64).map(|i| mix(i) as u8).collect();
     let refused = Index::open(&Bytes::from(noise)).err().expect("noise is no index").to_string();
     assert_eq!(refused, "block 0 at offset 0 is damaged: not a saved index");
-    assert_eq!(FORMAT_VERSION, 2);
+    assert_eq!(FORMAT_VERSION, 3);
     let mut longer = bytes.clone();
     longer.push(0);
     assert!(matches!(Index::open(&longer.into()), Err(LoadError::Damaged { what: "bytes after the end", .. })));

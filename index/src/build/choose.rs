@@ -9,7 +9,7 @@ use super::{self as build, Part, order::Member};
 use crate::{
     code::{Code, Measure, Traverse},
     codes::Codes,
-    graph::Graph,
+    graph::{Entries, Graph},
     layer::Layer,
     walk::{Done, Limits},
     workers::collect,
@@ -61,7 +61,8 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
         window.nearest(from + i, graph, &mut keys, &mut near[i]);
     }
     if part.frozen.slots[layer.level] > 0 {
-        let start = |i: usize| (codes.code(chunk[i].row), graph.entry(part.frozen, layer.level, &chunk[i].path));
+        let entry = |i: usize| graph.entry(part.frozen, layer.level, &chunk[i].path);
+        let start = |i: usize| (codes.code(chunk[i].row), Entries::of(std::iter::once(entry(i))));
         let limits = Limits { ef: graph.options.ef_construction, seen_max: usize::MAX };
         let view = graph.view(part.frozen, layer.level, Traverse::Bits, measure);
         let done = |done: Done| near[done.job].extend(done.beam.found());

@@ -4,7 +4,11 @@
 //! likely candidates. Invariant: ties are by row. Leaves out: the base, which is walked once, in `choose`.
 
 use super::{Part, chunk};
-use crate::{graph::Path, walk::Walk, workers::collect};
+use crate::{
+    graph::{Entries, Path},
+    walk::Walk,
+    workers::collect,
+};
 use std::ops::Range;
 
 /// A row of the batch with its path.
@@ -12,6 +16,12 @@ use std::ops::Range;
 pub(super) struct Member {
     pub(super) row: u32,
     pub(super) path: Path,
+}
+
+/// Beam of the descent. A beam of one misses whole clusters once there are thousands of them: of a million rows in 2,001
+/// clusters, recall@10 ended at .969 with 1 and at .988 with 8, which costs a tenth of the build; 4 cost a fiftieth.
+fn width(rows: u32) -> usize {
+    (rows >> 15).clamp(4, Entries::MOST as u32) as usize
 }
 
 pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
@@ -23,7 +33,12 @@ pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
         if part.frozen.epoch.rows > 0 {
             let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
             let probe = |i: usize| graph.codes.code(from + i as u32);
-            let descend = |walks: &mut [Walk]| graph.descend(part.frozen, walks, measure, probe, &mut paths);
+            let (count, width) = (paths.len(), width(part.frozen.epoch.rows));
+            let descend = |walks: &mut [Walk]| {
+                graph.descend(part.frozen, walks, measure, width, count, probe, |level, i, slots| {
+                    paths[i][level] = slots[0]
+                });
+            };
             graph.codes.encoder.kernels.enter(|| part.scratch.with(descend));
         }
         rows.zip(paths).map(|(row, path)| Member { row, path }).collect::<Vec<_>>()

@@ -27,7 +27,7 @@ use thiserror::Error;
 
 const MAGIC: u64 = u64::from_le_bytes(*b"engramix");
 /// The format that is written; the only one that is read.
-pub const FORMAT_VERSION: u32 = 2;
+pub const FORMAT_VERSION: u32 = 3;
 const BLOCK_BYTES: usize = 1 << 20;
 const PAGE: usize = 4096;
 /// Words of the head before the blocks' checksums.
@@ -47,7 +47,7 @@ pub enum LoadError {
         what: &'static str,
     },
     /// Written by another version.
-    #[error("format version {0}: this build reads version 2; load it with the build that wrote it, or rebuild")]
+    #[error("format version {0}: this build reads version 3; load it with the build that wrote it, or rebuild")]
     Version(u32),
 }
 
