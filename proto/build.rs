@@ -2,7 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["memory", "spaces", "cluster", "log", "peer"].map(|name| format!("proto/engram/v1/{name}.proto"));
+    let files = ["types", "rows", "memory", "spaces", "cluster", "log", "peer"]
+        .map(|name| format!("proto/engram/v1/{name}.proto"));
     let descriptors = protox::compile(&files, ["proto"])?;
     tonic_prost_build::configure()
         // The generated clients are generic over tower's Service: no socket, no runtime.

@@ -18,6 +18,15 @@ use crate::{
 /// The slot found on each level, from the top down; entry `LAYERS` is unused room above the top.
 pub(crate) type Path = [u32; LAYERS + 1];
 
+/// How probes go down.
+#[derive(Clone, Copy)]
+pub(crate) struct Descent {
+    pub(crate) measure: Measure,
+    /// Slots that a beam holds, at most [`Entries::MOST`].
+    pub(crate) width: usize,
+    pub(crate) probes: usize,
+}
+
 /// Slots that a walk starts at, nearest first.
 #[derive(Clone, Copy)]
 pub(crate) struct Entries {
@@ -73,19 +82,18 @@ impl Graph {
         View { codes: &self.codes, layer: &self.layers[level], slots: state.slots[level], traverse, measure }
     }
 
-    /// Walks each probe from the top down to level 1 with beams of `width`, and gives `below` what they held: the level,
+    /// Walks each probe from the top down to level 1, and gives `below` what they held: the level,
     /// the probe, and its slots there, nearest first. The graph is not empty.
     #[inline(always)]
     pub(crate) fn descend<'p>(
         &self,
         state: &State,
         walks: &mut [Walk],
-        measure: Measure,
-        width: usize,
-        probes: usize,
+        how: Descent,
         probe: impl Fn(usize) -> Code<'p>,
         mut below: impl FnMut(usize, usize, &[u32]),
     ) -> Vec<Entries> {
+        let Descent { measure, width, probes } = how;
         let mut entries = vec![Entries::top(); probes];
         let mut found = entries.clone();
         for level in (1..=state.top()).rev() {

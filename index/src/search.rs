@@ -9,7 +9,7 @@ use crate::{
     code::{Code, Measure, Traverse},
     epoch::{Epoch, State},
     forget::Snapshot,
-    graph::{Entries, Graph},
+    graph::{Descent, Entries, Graph},
     scan::{self, Cue, Hit},
     vector::Originals,
     walk::{Limits, WALKS, Walk},
@@ -130,7 +130,8 @@ fn walked(
         // Who asks for more wants no cluster missed, and a large graph has more of them; a narrow beam in a small graph
         // would pay more for a wide descent than it finds.
         let width = (ef / 16).max(rows as usize >> 17).clamp(1, Entries::MOST);
-        let entries = graph.descend(state, walks, measure, width, cues.len(), code, |_, _, _| ());
+        let how = Descent { measure, width, probes: cues.len() };
+        let entries = graph.descend(state, walks, how, code, |_, _, _| ());
         // A walk sees some ten rows for each that its beam holds; seeing one costs some sixteen times scanning one.
         let limits = Limits { ef, seen_max: ef.saturating_mul(32).saturating_add(rows as usize / 32) };
         let view = graph.view(state, 0, Traverse::Both, measure);

@@ -18,11 +18,13 @@ compile_error!(
 
 mod admin;
 mod admission;
+mod aging;
 #[doc(hidden)]
 pub mod bench;
 pub mod config;
 mod edge;
 pub mod env;
+mod gate;
 mod identity;
 mod indexer;
 mod leader;

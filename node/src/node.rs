@@ -4,12 +4,12 @@ use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::config::Config;
 use crate::env::{Env, Lane, run_on};
+use crate::gate::Gate;
 use crate::identity::Identity;
 use crate::leader::Leadership;
 use crate::live::Live;
 use crate::proposer::Proposer;
 use crate::raft::log::Log;
-use crate::recall::Recall;
 use crate::state::{Machine, spaces::Space, watermark::Marks};
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::transport::{World, timeout};
@@ -46,7 +46,7 @@ pub struct Node {
     /// Who leads.
     pub leadership: Leadership,
     /// Reads.
-    pub recall: Recall,
+    pub gate: Gate,
     /// Membership.
     pub admin: Admin,
     /// Sessions with connections.

@@ -1,24 +1,17 @@
 //! Answers a query from one view.
 //!
-//! `recall = graph hits (rows <= epoch.last) ⊎ tail hits (rows after epoch.last, up to applied)`. The view is
-//! taken at one instant under the state's read lock; everything after works on what it holds.
+//! `recall = graph hits (rows <= epoch.last) ⊎ tail hits (rows after epoch.last, up to applied)`. The view is taken at
+//! one instant by the gate; everything after works on what it holds.
 //! Invariants: `answer_within_snapshot`; a read changes nothing and may always be sent again.
 
-use crate::env::Clock;
-use crate::leader::{Leader, Leadership};
-use crate::raft::net::{Connection, PeerCalls};
+use crate::gate::{Gate, View};
 use crate::state::spaces::Space;
 use engram_index::{Scan, Search};
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::observation::{load, vector_from_wire};
 use engram_proto::query::{ReadLevel, check_recall};
-use engram_proto::transport::{World, timeout};
-use engram_proto::wire::peer::ReadIndexRequest;
-use engram_proto::wire::v1::{self, Filter, Hit, RecallRequest, RecallResult, Snapshot};
-use openraft::raft::ReadPolicy;
+use engram_proto::wire::v1::{self, Hit, RecallRequest, RecallResult, Snapshot};
 use prost::Message;
-use std::sync::Arc;
-use std::time::Duration;
 
 /// Hits of one page of an answer, and its bytes at about which it is full: pages wait for slow readers.
 const PAGE_HITS: usize = 100;
@@ -28,178 +21,21 @@ const EF_PER_K: usize = 4;
 const EF_MIN: usize = 64;
 /// Rows by code that a recall of the past rescores: fixed, because its answers depend on it.
 const AT_INDEX_CANDIDATES: usize = 1000;
-/// How long the leader may take for a read index, and between two questions.
-const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
-const READ_INDEX_PAUSE: Duration = Duration::from_millis(50);
 
-/// Reads of this node.
-#[derive(Clone)]
-pub struct Recall {
-    leadership: Leadership,
-    world: Arc<dyn World>,
-    clock: Arc<dyn Clock>,
-    incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
-    deadline: Duration,
-}
-
-/// A space as of one applied index.
-pub struct View {
-    /// The space.
-    pub space: Arc<Space>,
-    /// Rows applied, and those of them forgotten, at that index.
-    pub at: engram_index::Snapshot,
-    /// What the answer states.
-    pub snapshot: Snapshot,
-}
-
-impl Recall {
-    /// `deadline` is how long a read waits for its snapshot unless it says otherwise.
-    pub fn new(
-        leadership: Leadership,
-        world: Arc<dyn World>,
-        clock: Arc<dyn Clock>,
-        incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
-        deadline: Duration,
-    ) -> Self {
-        Self { leadership, world, clock, incarnation, deadline }
+/// One recall, in pages, best first. `own` is the log index that the caller's own rows are in. Cancel safe.
+pub async fn recall(gate: &Gate, request: RecallRequest, own: u64) -> Result<Vec<RecallResult>> {
+    check_recall(&request)?;
+    gate.wait(own, gate.deadline(request.deadline_ms)).await?;
+    let level = match request.at_index {
+        Some(index) => ReadLevel::AtLeast { index, incarnation: 0 },
+        None => ReadLevel::from(request.consistency),
+    };
+    let mut view = gate.view(&request.space, level, request.deadline_ms).await?;
+    if let Some(index) = request.at_index {
+        view.go_back(index)?;
     }
-
-    /// Waits until this node may answer at `level`, then takes a view of the space.
-    pub async fn view(&self, name: &str, level: ReadLevel, deadline_ms: u32) -> Result<View> {
-        let deadline = match deadline_ms {
-            0 => self.deadline,
-            ms => Duration::from_millis(ms.into()),
-        };
-        let read_index = match level {
-            ReadLevel::Eventual => None,
-            ReadLevel::AtLeast { index, incarnation } => {
-                let mine = (self.incarnation)();
-                if incarnation != 0 && incarnation != mine {
-                    let text = format!("the token is of incarnation {incarnation}, the cluster is in {mine}");
-                    return Err(Error::invalid(format!("{text}: it was restored; drop the token")));
-                }
-                self.wait(index, deadline).await?;
-                None
-            }
-            ReadLevel::Linearizable => {
-                let started = self.clock.monotonic();
-                let index = timeout(&*self.world, deadline, self.read_index()).await.ok_or_else(|| {
-                    let node = self.leadership.node();
-                    self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
-                })?;
-                self.wait(index, deadline.saturating_sub(self.clock.monotonic().saturating_sub(started))).await?;
-                Some(index)
-            }
-        };
-        self.take(name, read_index)
-    }
-
-    fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
-        let data = self.leadership.state().read();
-        let space = data.space(name)?.clone();
-        let (at, applied_index) = (space.index.now(), data.applied.map_or(0, |id| id.index));
-        drop(data);
-        let epoch = space.index.epoch();
-        let snapshot = Snapshot {
-            node: self.leadership.node(),
-            incarnation: (self.incarnation)(),
-            applied_index,
-            rows: at.rows.into(),
-            epoch: epoch.number,
-            epoch_rows: epoch.rows.into(),
-            graph_digest: epoch.digest,
-            tail_scanned: 0,
-            read_index,
-            forgotten: at.forgets.into(),
-        };
-        Ok(View { space, at, snapshot })
-    }
-
-    fn behind(&self, text: String, need: u64) -> Error {
-        let have = self.leadership.state().watermark().applied();
-        Error::behind(format!("{text}; applied is {have}; wait or ask another node"), need, have)
-    }
-
-    async fn wait(&self, index: u64, limit: Duration) -> Result<()> {
-        let state = self.leadership.state();
-        if state.watermark().applied() >= index {
-            return Ok(());
-        }
-        timeout(&*self.world, limit, state.watermark().wait_applied(index)).await.ok_or_else(|| {
-            let node = self.leadership.node();
-            self.behind(format!("node {node} did not reach log index {index} within {limit:?}"), index)
-        })
-    }
-
-    /// A read index that a quorum confirmed, from the leader: never a lease. Asks again until the caller's time is up:
-    /// a read is never in doubt.
-    pub async fn read_index(&self) -> u64 {
-        loop {
-            let answer = match self.leadership.leader() {
-                Leader::Here { .. } => self.read_index_here().await,
-                Leader::There(connection) => self.read_index_there(&connection).await,
-                Leader::Unknown => Err(self.behind("no leader is known".into(), 0)),
-            };
-            match answer {
-                Ok(index) => return index,
-                Err(error) => tracing::debug!(node = self.leadership.node(), %error, "no read index yet"),
-            }
-            self.clock.sleep(READ_INDEX_PAUSE).await;
-        }
-    }
-
-    async fn read_index_there(&self, connection: &Connection) -> Result<u64> {
-        let request = ReadIndexRequest { header: connection.header() };
-        let ask = |mut client: PeerCalls| async move { client.read_index(request).await };
-        match connection.answer(READ_INDEX_TIMEOUT, ask).await {
-            Ok(answer) => Ok(answer.log_index),
-            Err(status) => Err(self.behind(format!("no read index from the leader: {}", status.message()), 0)),
-        }
-    }
-
-    /// The same, on the leader itself.
-    pub async fn read_index_here(&self) -> Result<u64> {
-        match self.leadership.raft().get_read_log_id(ReadPolicy::ReadIndex).await {
-            Ok((read, _)) => Ok(read.index()),
-            Err(e) => Err(self.behind(format!("node {}: {e}", self.leadership.node()), 0)),
-        }
-    }
-
-    /// One recall, in pages, best first.
-    pub async fn recall(&self, request: RecallRequest) -> Result<Vec<RecallResult>> {
-        check_recall(&request)?;
-        let level = ReadLevel::from(request.consistency);
-        let level = match request.at_index {
-            Some(index) => ReadLevel::AtLeast { index, incarnation: 0 },
-            None => level,
-        };
-        let mut view = self.view(&request.space, level, request.deadline_ms).await?;
-        if let Some(index) = request.at_index {
-            view.go_back(index)?;
-        }
-        let cue = vector_from_wire(&request.cue, view.space.shape, "cue")?;
-        answer(view, &cue, &request)
-    }
-}
-
-impl View {
-    /// Makes it what a reader saw at an earlier log index.
-    fn go_back(&mut self, index: u64) -> Result<()> {
-        if index < self.space.id {
-            let (name, id) = (&self.space.config.name, self.space.id);
-            let text = format!("space {name} was made at log index {id}, after {index}; ask for that or later");
-            return Err(Error::new(Kind::BelowFloor, text));
-        }
-        self.at = self.space.as_of(index);
-        (self.snapshot.rows, self.snapshot.forgotten) = (self.at.rows.into(), self.at.forgets.into());
-        self.snapshot.applied_index = index;
-        Ok(())
-    }
-
-    /// Whether the view has the row and the filter means it.
-    pub fn shows(&self, row: u32, filter: Option<&Filter>) -> bool {
-        self.space.index.lives(row, self.at) && self.space.means(row, filter)
-    }
+    let cue = vector_from_wire(&request.cue, view.space.shape, "cue")?;
+    answer(view, &cue, &request)
 }
 
 fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<RecallResult>> {
@@ -237,6 +73,7 @@ fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<Recall
             text: row.record.text.clone(),
             time_ms: row.record.time_ms,
             metadata: row.record.metadata.clone(),
+            id: row.record.id.clone(),
             embedding: if with_embedding { wire_embedding(&space, &row.record.embedding) } else { bytes::Bytes::new() },
         });
     }
@@ -282,6 +119,7 @@ pub fn wire_row(space: &Space, number: u32, with_embedding: bool) -> Option<v1::
             embedding,
             time_ms: row.record.time_ms,
             metadata: row.record.metadata.clone(),
+            id: row.record.id.clone(),
         }),
         payload_hash: row.payload_hash,
     })

@@ -9,6 +9,7 @@ use crate::admission::Admission;
 use crate::config::Config;
 use crate::edge::{grpc, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
+use crate::gate::Gate;
 use crate::identity::Identity;
 use crate::leader::Leadership;
 use crate::live::Live;
@@ -17,9 +18,8 @@ use crate::proposer::Proposer;
 use crate::raft::log::{self, Log};
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
-use crate::recall::Recall;
 use crate::state::Machine;
-use crate::{indexer, watch};
+use crate::{aging, indexer, watch};
 use engram_proto::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use engram_proto::transport::{Routes, World, serve_connection};
 use engram_proto::wire::peer::peer_server::PeerServer;
@@ -124,6 +124,9 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     let idle = Duration::from_secs(config.stream.session_idle_s);
     let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
+    tasks.spawn("staleness", node.gate.clone().run().map(|()| Ok(())));
+    let ages = aging::run(env.clone(), node.leadership.clone(), node.proposer.clone());
+    tasks.spawn("aging", ages.map(|()| Ok(())));
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
@@ -167,7 +170,7 @@ fn assemble(
     let who = identity.clone();
     let incarnation = Arc::new(move || who.cluster().map_or(0, |cluster| cluster.incarnation));
     let deadline = Duration::from_millis(config.stream.read_deadline_ms.into());
-    let recall = Recall::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline);
+    let gate = Gate::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline);
     let admin = Admin {
         env: env.clone(),
         identity: identity.clone(),
@@ -186,7 +189,7 @@ fn assemble(
         admission,
         proposer,
         leadership,
-        recall,
+        gate,
         admin,
         live: Live::default(),
         stopping,

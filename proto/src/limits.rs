@@ -10,6 +10,8 @@ pub const DIM_MAX: usize = 4096;
 pub const METADATA_ENTRIES_MAX: usize = 64;
 /// Bytes of all keys and values of one observation's metadata.
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of a client's own name for an observation.
+pub const ID_BYTES_MAX: usize = 256;
 /// Bytes of a space's name.
 pub const SPACE_NAME_BYTES_MAX: usize = 128;
 /// Observations of one `ObserveBatch`.
@@ -26,7 +28,7 @@ pub const EF_MAX: u32 = 10_000;
 pub const FILTER_DEPTH_MAX: usize = 8;
 /// Parts and values of one filter.
 pub const FILTER_PARTS_MAX: usize = 256;
-/// Rows named by one get or forget.
+/// Rows named by one get or forget, by number and by name together.
 pub const ROWS_NAMED_MAX: usize = 1000;
 /// Links a row makes.
 pub const M_MAX: u32 = 64;
@@ -34,5 +36,9 @@ pub const M_MAX: u32 = 64;
 pub const EF_CONSTRUCTION_MAX: u32 = 2_000;
 /// Milliseconds that a read may wait for its snapshot.
 pub const DEADLINE_MS_MAX: u32 = 60_000;
+/// Milliseconds that a bounded answer may be stale by.
+pub const STALENESS_MS_MAX: u32 = 24 * 60 * 60 * 1000;
+/// Milliseconds after which a space forgets, at least: log time is coarse.
+pub const TTL_MS_MIN: u64 = 1000;
 /// Version of the node-to-node protocol.
 pub const PEER_VERSION: u32 = 1;

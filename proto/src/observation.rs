@@ -40,9 +40,11 @@ impl Shape {
 pub fn admit(observation: Observation, shape: Shape) -> Result<Record> {
     check_text(&observation.text)?;
     check_metadata(&observation.metadata)?;
+    check_id(&observation.id)?;
     let vector = vector_from_wire(&observation.embedding, shape, "embedding")?;
     let embedding = store(&vector, shape)?;
-    Ok(Record { text: observation.text, embedding, time_ms: observation.time_ms, metadata: observation.metadata })
+    let Observation { text, time_ms, metadata, id, .. } = observation;
+    Ok(Record { text, embedding, time_ms, metadata, id })
 }
 
 /// Little-endian f32 to floats: right length, all finite, a direction where the metric needs one.
@@ -114,6 +116,7 @@ pub fn load(stored: &[u8], precision: Precision, into: &mut [f32]) -> bool {
 pub fn check_record(record: &Record, shape: Shape) -> Result<()> {
     check_text(&record.text)?;
     check_metadata(&record.metadata)?;
+    check_id(&record.id)?;
     if record.embedding.len() != shape.stored_bytes() {
         return Err(Error::invalid(format!(
             "stored embedding has {} bytes; the space stores {}",
@@ -122,6 +125,15 @@ pub fn check_record(record: &Record, shape: Shape) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+/// Checks a client's own name for a row; the empty one is none.
+pub fn check_id(id: &str) -> Result<()> {
+    let max = limits::ID_BYTES_MAX;
+    match id.len() > max {
+        true => Err(Error::invalid(format!("id has {} bytes; at most {max}", id.len()))),
+        false => Ok(()),
+    }
 }
 
 fn check_text(text: &str) -> Result<()> {
@@ -170,6 +182,7 @@ pub fn payload_hash(record: &Record) -> u64 {
     field(record.text.as_bytes());
     field(&record.embedding);
     field(&record.time_ms.to_le_bytes());
+    field(record.id.as_bytes());
     for (key, value) in &record.metadata {
         field(key.as_bytes());
         match &value.kind {
@@ -219,6 +232,7 @@ mod tests {
         says(Observation { text: "x".repeat(70_000), ..observation(&[1.0; 3]) }, "split");
         let metadata = [("k".to_string(), Value { kind: None })].into();
         says(Observation { metadata, ..observation(&[1.0; 3]) }, "no value");
+        says(Observation { id: "x".repeat(257), ..observation(&[1.0; 3]) }, "id has 257");
     }
 
     #[test]
@@ -226,6 +240,8 @@ mod tests {
         let record = admit(observation(&[1.0; 3]), SHAPE).expect("valid");
         let other = Record { time_ms: 1, ..record.clone() };
         assert_ne!(payload_hash(&record), payload_hash(&other));
+        let named = Record { id: "a".into(), ..record.clone() };
+        assert_ne!(payload_hash(&record), payload_hash(&named));
         let value = |kind| [("k".to_string(), Value { kind: Some(kind) })].into();
         let integer = Record { metadata: value(value::Kind::Integer(1)), ..record.clone() };
         let boolean = Record { metadata: value(value::Kind::Boolean(true)), ..record };

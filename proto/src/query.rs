@@ -3,6 +3,7 @@
 use crate::error::{Error, Result};
 use crate::filter;
 use crate::limits;
+use crate::observation::check_id;
 use crate::wire::v1::{self, Metric, Precision, RecallRequest, SpaceConfig};
 
 /// How fresh a read must be.
@@ -16,6 +17,11 @@ pub enum ReadLevel {
         index: u64,
         /// 0: not checked.
         incarnation: u64,
+    },
+    /// No write that was acked earlier than this before the read is missing.
+    Bounded {
+        /// How much earlier, milliseconds.
+        staleness_ms: u32,
     },
     /// Every write acked before the read began.
     Linearizable,
@@ -31,6 +37,7 @@ macro_rules! read_level {
                     Some(Consistency::AtLeast(token)) => {
                         Self::AtLeast { index: token.log_index, incarnation: token.incarnation }
                     }
+                    Some(Consistency::Bounded(bound)) => Self::Bounded { staleness_ms: bound.staleness_ms },
                     Some(Consistency::Linearizable(_)) => Self::Linearizable,
                 }
             }
@@ -55,17 +62,37 @@ pub fn check_recall(request: &RecallRequest) -> Result<()> {
     if request.at_index.is_some() && request.consistency.is_some() {
         return Err(Error::invalid("at_index names the state itself; leave the consistency out"));
     }
+    if request.at_index.is_some() && request.own_observations {
+        return Err(Error::invalid("at_index is the past; own_observations asks for now"));
+    }
     if request.score_min.is_some_and(f32::is_nan) {
         return Err(Error::invalid("score_min is not a number; no score reaches it"));
     }
     request.filter.as_ref().map_or(Ok(()), filter::check)
 }
 
-/// Checks a list of row numbers: some, not too many, none beyond what a space can number.
-pub fn check_rows(rows: &[u64]) -> Result<Vec<u32>> {
-    let max = limits::ROWS_NAMED_MAX;
-    if rows.is_empty() || rows.len() > max {
-        return Err(Error::invalid(format!("{} rows are named; name 1 to {max}", rows.len())));
+/// Checks a level's own bound.
+pub fn check_level(level: ReadLevel) -> Result<()> {
+    match level {
+        ReadLevel::Bounded { staleness_ms } if staleness_ms > limits::STALENESS_MS_MAX => {
+            let max = limits::STALENESS_MS_MAX;
+            Err(Error::invalid(format!("staleness_ms is {staleness_ms}; at most {max}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks rows that are named: some, not too many, no number beyond what a space can hold, no name that is none.
+pub fn check_named(rows: &[u64], ids: &[String]) -> Result<Vec<u32>> {
+    let (count, max) = (rows.len() + ids.len(), limits::ROWS_NAMED_MAX);
+    if count == 0 || count > max {
+        return Err(Error::invalid(format!("{count} rows are named; name 1 to {max}")));
+    }
+    for id in ids {
+        if id.is_empty() {
+            return Err(Error::invalid("an id is empty; rows without one are named by number"));
+        }
+        check_id(id)?;
     }
     let number = |&row: &u64| {
         u32::try_from(row).map_err(|_| Error::invalid(format!("row {row} is beyond what a space can hold")))
@@ -121,6 +148,13 @@ pub fn complete_space(mut config: SpaceConfig) -> Result<SpaceConfig> {
     // As the index measured it: where rows are found by fine codes, a narrower beam does.
     let ef_construction = if config.metric() == Metric::Cosine && config.dim < 256 { 40 } else { 64 };
     bounded("ef_construction", &mut config.ef_construction, ef_construction, 8, limits::EF_CONSTRUCTION_MAX)?;
+    if config.ttl_ms != 0 && config.ttl_ms < limits::TTL_MS_MIN {
+        return Err(Error::invalid(format!(
+            "ttl_ms is {}; at least {}, or 0 for none",
+            config.ttl_ms,
+            limits::TTL_MS_MIN
+        )));
+    }
     Ok(config)
 }
 
@@ -146,6 +180,7 @@ mod tests {
             SpaceConfig { dim: 5000, ..good.clone() },
             SpaceConfig { metric: 9, ..good.clone() },
             SpaceConfig { m: 2, ..good.clone() },
+            SpaceConfig { ttl_ms: 999, ..good.clone() },
         ] {
             assert!(complete_space(bad.clone()).is_err(), "{bad:?}");
         }

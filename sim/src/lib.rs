@@ -14,6 +14,7 @@ compile_error!(
 pub mod clock;
 pub mod cluster;
 pub mod disk;
+pub mod follower;
 pub mod invariants;
 pub mod liveness;
 pub mod net;

@@ -2,7 +2,7 @@
 
 use crate::cluster::Cluster;
 use crate::workload::{Recorder, SPACE, vector};
-use engram_client::{Client, Level, List, ObserveOptions, Recall, StatusResponse, Which, observation};
+use engram_client::{Client, Level, List, Observation, ObserveOptions, Recall, StatusResponse, Which, observation};
 use engram_node::env::{Clock, Seed};
 use serde_json::json;
 use std::sync::Arc;
@@ -87,11 +87,12 @@ pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
     let first = List { level: Level::Linearizable, ..List::new(SPACE) };
     let listing = client.list_all(first).await.map_err(|e| broken(&format!("no list before a forget: {e}")))?;
     let fresh = listing.rows.iter().find(|row| text(row) == "fresh 0").ok_or_else(|| broken("no fresh row"))?;
-    let forgotten = client.forget(SPACE, Which::Rows(vec![fresh.row])).await;
+    let forgotten = client.forget(SPACE, Which::Named(vec![fresh.row].into())).await;
     let forgotten = forgotten.map_err(|e| broken(&format!("no forget after the faults: {e}")))?;
     if forgotten.rows != 1 {
         return Err(format!("once_forgotten: {} rows were forgotten, not one", forgotten.rows));
     }
+    replace(cluster, client).await?;
     let embedding = vec![1.0; crate::workload::DIM];
     let mut pasts = Vec::new();
     for endpoint in cluster.endpoints() {
@@ -112,6 +113,31 @@ pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
         true => Ok(()),
         false => Err("one_past: two nodes answer differently at the same log index".into()),
     }
+}
+
+/// Observes one name twice; after that every node shows the second row alone.
+async fn replace(cluster: &Cluster, client: &Client) -> Result<(), String> {
+    let broken = |what: &str| format!("liveness: {what}");
+    let observer = client.observe(SPACE, ObserveOptions::default()).await;
+    let observer = observer.map_err(|e| broken(&format!("no session to replace in: {e}")))?;
+    for version in ["old", "new"] {
+        let row = observation(format!("fresh {version}"), &[1.0; crate::workload::DIM]);
+        let pushed = observer.push(Observation { id: "name".into(), ..row }).await;
+        pushed.map_err(|e| broken(&format!("no push of a name: {e}")))?;
+    }
+    observer.flush().await.map_err(|e| broken(&format!("no ack of a name: {e}")))?;
+    for endpoint in cluster.endpoints() {
+        let ids = vec!["name".to_string()];
+        let got = client.on(&endpoint).get(SPACE, ids, Level::Bounded(Duration::ZERO), false).await;
+        let got = got.map_err(|e| broken(&format!("no get by name from {endpoint}: {e}")))?;
+        if got.rows.iter().map(text).ne(["fresh new"]) {
+            return Err(format!(
+                "one_row_a_name: {endpoint} shows {} rows of a name that was replaced",
+                got.rows.len()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Has every node prove its graphs: links, levels, reachability, digest.

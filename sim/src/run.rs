@@ -4,6 +4,7 @@
 //! stated simulated time the cluster must be whole.
 
 use crate::cluster::{CLIENT_PORT, Cluster, PEER_PORT};
+use crate::follower::Follower;
 use crate::observe::Observer;
 use crate::trace::Trace;
 use crate::workload::{DIM, Recorder, SPACE};
@@ -137,7 +138,10 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
         })
         .collect();
     let reader = observer_client(&run, &cluster, &env, 99);
-    let reader = Rt::spawn(workload::recall(reader, Seed(run.seed ^ 99), env.clock.clone(), until));
+    let reader = workload::recall(reader, Seed(run.seed ^ 99), env.clock.clone(), until, recorder.clone());
+    let reader = Rt::spawn(reader);
+    let follower = observer_client(&run, &cluster, &env, 98);
+    let follower = Rt::spawn(Follower::run(follower, env.clock.clone(), until));
     match run.script.clone() {
         Script::Plan(plan) => follow(&plan, &cluster, &*hands, &env, started).await,
         Script::LeaderLost | Script::WebSocket => lose_leader(&cluster, &client, &*hands, &env).await?,
@@ -149,6 +153,9 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
         acked += observer.await.map_err(|e| format!("an observer died: {e}"))??.acked;
     }
     let recalls = reader.await.map_err(|e| format!("the reader died: {e}"))??;
+    let follower = follower.await.map_err(|e| format!("the watcher died: {e}"))??;
+    liveness::converge(&cluster, &client, &env.clock).await?;
+    follower.check(&client).await?;
     finish(&run, &cluster, &client, &env, &recorder, acked, recalls).await
 }
 

@@ -7,7 +7,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// The space that everybody uses.
@@ -17,17 +17,27 @@ pub const DIM: usize = 32;
 
 /// The history of all clients.
 #[derive(Clone)]
-pub struct Recorder(Arc<Mutex<Writer>>, fn() -> Duration);
+pub struct Recorder(Arc<Mutex<Recorded>>, fn() -> Duration);
+
+struct Recorded {
+    writer: Writer,
+    /// The highest log index that was acked, each time it rose.
+    acked: Vec<(Duration, u64)>,
+}
 
 impl Recorder {
     /// On the world's time.
     pub fn new(now: fn() -> Duration) -> Self {
-        Self(Arc::new(Mutex::new(Writer::new("simulation"))), now)
+        Self(Arc::new(Mutex::new(Recorded { writer: Writer::new("simulation"), acked: Vec::new() })), now)
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Recorded> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Writer, u64) -> T) -> T {
         let now = (self.1)().as_nanos() as u64;
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), now)
+        work(&mut self.recorded().writer, now)
     }
 
     /// Everything so far; operations still open count as unknown.
@@ -55,6 +65,19 @@ impl Recorder {
             value["log_index"] = json!(log_index);
         }
         self.with(|writer, now| writer.ok(process, value, now));
+        let mut recorded = self.recorded();
+        let highest = recorded.acked.last().map_or(0, |acked| acked.1);
+        if let Some(index) = log_index.filter(|index| *index > highest) {
+            recorded.acked.push(((self.1)(), index));
+        }
+    }
+
+    /// The highest log index that was acked to anybody this long ago or longer.
+    pub fn acked_before(&self, age: Duration) -> u64 {
+        let Some(then) = (self.1)().checked_sub(age) else { return 0 };
+        let recorded = self.recorded();
+        let passed = recorded.acked.partition_point(|acked| acked.0 <= then);
+        passed.checked_sub(1).map_or(0, |last| recorded.acked[last].1)
     }
 
     /// What a node holds in the end.
@@ -141,16 +164,29 @@ impl Rows {
     }
 }
 
-/// Recalls from drawn nodes at drawn levels; an answer outside its own snapshot is an error.
-pub async fn recall(client: Client, seed: Seed, clock: Arc<dyn Clock>, until: Duration) -> Result<u64, String> {
+/// Recalls from drawn nodes at drawn levels; an answer outside its own snapshot is an error, or one that lacks what its
+/// level promises.
+pub async fn recall(
+    client: Client,
+    seed: Seed,
+    clock: Arc<dyn Clock>,
+    until: Duration,
+    recorder: Recorder,
+) -> Result<u64, String> {
     let mut rng = seed.stream("recalls");
     let mut answered = 0;
     let mut session_index = 0;
     while clock.monotonic() < until {
-        let level = match rng.random_range(0..3) {
+        let level = match rng.random_range(0..4) {
             0 => Level::Eventual,
             1 => Level::Session,
+            2 => Level::Bounded(Duration::from_millis(rng.random_range(0..500))),
             _ => Level::Linearizable,
+        };
+        let needs = match level {
+            Level::Linearizable => recorder.acked_before(Duration::ZERO),
+            Level::Bounded(age) => recorder.acked_before(age),
+            _ => 0,
         };
         let mut recall = Recall::new(SPACE, vector(&mut rng), 10);
         recall.level = level;
@@ -160,6 +196,16 @@ pub async fn recall(client: Client, seed: Seed, clock: Arc<dyn Clock>, until: Du
             let applied = answer.snapshot.applied_index;
             if let Some(hit) = answer.hits.iter().find(|hit| hit.log_index > applied) {
                 return Err(format!("answer_within_snapshot: a hit of log index {} at {applied}", hit.log_index));
+            }
+            if applied < needs {
+                return Err(format!("fresh_enough: {level:?} at {applied}, where {needs} had been acked"));
+            }
+            let proved = answer.snapshot.staleness_ms.filter(|_| matches!(level, Level::Bounded(_)));
+            if let (Some(ms), Level::Bounded(age)) = (proved, level)
+                && answer.snapshot.read_index.is_none()
+                && u128::from(ms) > age.as_millis() + 1
+            {
+                return Err(format!("fresh_enough: {ms} ms are stated, {age:?} were asked for"));
             }
             if level == Level::Session && applied < session_index {
                 return Err(format!("monotonic_reads: applied {applied} after {session_index}"));

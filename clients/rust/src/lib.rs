@@ -40,13 +40,15 @@ mod route;
 mod rows;
 mod seed;
 mod timing;
+mod watch;
 #[cfg(feature = "tcp")]
 mod world;
 
 pub use client::Client;
 pub use engram_proto::wire::v1::{
     AckStage, FieldRange, FieldValues, Filter, FilterList, Hit, Metric, NodeAddress, Observation, Precision, Priority,
-    Row, Snapshot, SpaceConfig, SpaceInfo, StatusResponse, TimeRange, Value, VerifyResponse, filter, value,
+    Row, SessionState, SessionStatusResponse, Snapshot, SpaceConfig, SpaceInfo, StatusResponse, TimeRange, Value,
+    VerifyResponse, filter, value,
 };
 pub use engram_proto::{Error, Kind, WriteClass};
 pub use error::{ClientError, ObserveError, Stopped};
@@ -54,7 +56,8 @@ pub use list::{List, Listing, Pages};
 pub use observe::{Event, ObserveOptions, Observer, Summary, observation};
 pub use pool::ReadToken;
 pub use recall::{Answer, Level, Recall};
-pub use rows::{Forgotten, Which};
+pub use rows::{Forgotten, Named, Which};
 pub use timing::Timing;
+pub use watch::{Change, Watch, Watcher};
 #[cfg(feature = "tcp")]
 pub use world::Tcp;

@@ -19,6 +19,8 @@ pub enum Level {
     Session,
     /// At least a given point.
     AtLeast(ReadToken),
+    /// All that was acked to anybody earlier than this before the read began; whole milliseconds, at most a day.
+    Bounded(Duration),
     /// Every write that was acked to anybody before the read began.
     Linearizable,
 }
@@ -98,6 +100,7 @@ impl Client {
             filter: recall.filter,
             score_min: recall.score_min,
             at_index: recall.at_index,
+            own_observations: false,
         };
         query::check_recall(&request)?;
         let answer = read(self, Purpose::Read, recall.deadline, |channel, budget| {
@@ -157,6 +160,9 @@ macro_rules! consistency {
                 Level::Eventual => Consistency::Eventual(v1::Eventual {}),
                 Level::Session => Consistency::AtLeast(at_least(session)),
                 Level::AtLeast(token) => Consistency::AtLeast(at_least(token)),
+                Level::Bounded(bound) => Consistency::Bounded(v1::Bounded {
+                    staleness_ms: u32::try_from(bound.as_millis()).unwrap_or(u32::MAX),
+                }),
                 Level::Linearizable => Consistency::Linearizable(v1::Linearizable {}),
             }
         }

@@ -1,20 +1,53 @@
-//! Rows by number, their count, and forgetting.
+//! Rows by number or name, their count, and forgetting.
 
 use crate::call::{read, write};
 use crate::client::memory;
 use crate::recall::{count_consistency, get_consistency};
 use crate::route::Purpose;
-use crate::{Client, ClientError, Error, Filter, Level, Listing, ReadToken, Snapshot};
+use crate::{Client, ClientError, Error, Filter, Level, Listing, ReadToken, SessionStatusResponse, Snapshot};
 use engram_proto::wire::v1::{self, forget_request};
 use engram_proto::{filter, query};
+use std::time::Duration;
+
+/// Rows that are named one by one, 1 to 1,000 of them.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Named {
+    /// By number.
+    Rows(Vec<u64>),
+    /// By the names that their clients gave them.
+    Ids(Vec<String>),
+}
+
+impl Named {
+    fn split(self) -> (Vec<u64>, Vec<String>) {
+        match self {
+            Self::Rows(rows) => (rows, Vec::new()),
+            Self::Ids(ids) => (Vec::new(), ids),
+        }
+    }
+}
+
+impl From<Vec<u64>> for Named {
+    fn from(rows: Vec<u64>) -> Self {
+        Self::Rows(rows)
+    }
+}
+
+impl From<Vec<String>> for Named {
+    fn from(ids: Vec<String>) -> Self {
+        Self::Ids(ids)
+    }
+}
 
 /// Which rows to forget.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Which {
-    /// By number, 1 to 1,000 of them.
-    Rows(Vec<u64>),
+    /// One by one.
+    Named(Named),
     /// Those that a filter means, of the rows acked before.
     Filter(Filter),
+    /// Those that were committed this long ago or longer, by log time, which runs while there is a leader.
+    OlderThan(Duration),
 }
 
 /// What a forget did.
@@ -27,13 +60,19 @@ pub struct Forgotten {
 }
 
 impl Client {
-    /// Some rows by number (1 to 1,000), at one snapshot, in the order asked for; rows that are forgotten or not there
-    /// are left out. Errors: as [`Client::recall`]. Cancel safe.
-    pub async fn get(&self, space: &str, rows: Vec<u64>, level: Level, with_embedding: bool) -> Result<Listing, Error> {
+    /// Some rows, at one snapshot, in the order asked for; rows that are forgotten or not there are left out. Errors: as [`Client::recall`]. Cancel safe.
+    pub async fn get(
+        &self,
+        space: &str,
+        named: impl Into<Named>,
+        level: Level,
+        with_embedding: bool,
+    ) -> Result<Listing, Error> {
+        let (rows, ids) = named.into().split();
         query::check_space_name(space)?;
-        query::check_rows(&rows)?;
+        query::check_named(&rows, &ids)?;
         let consistency = Some(get_consistency(level, self.token()));
-        let request = v1::GetRequest { space: space.to_string(), rows, consistency, with_embedding };
+        let request = v1::GetRequest { space: space.to_string(), rows, consistency, with_embedding, ids };
         let response = read(self, Purpose::Read, self.pool.timing.deadline, |channel, _| {
             let request = request.clone();
             Box::pin(async move { Ok(memory(&channel).get(request).await?.into_inner()) })
@@ -61,9 +100,16 @@ impl Client {
     /// outcome is in doubt: call again, a row is forgotten once. Cancelled: the same doubt.
     pub async fn forget(&self, space: &str, which: Which) -> Result<Forgotten, ClientError> {
         let which = match which {
-            Which::Rows(rows) => {
-                query::check_rows(&rows).map_err(ClientError::Refused)?;
-                forget_request::Which::Rows(v1::RowNumbers { rows })
+            Which::Named(named) => {
+                let (rows, ids) = named.split();
+                query::check_named(&rows, &ids).map_err(ClientError::Refused)?;
+                match ids.is_empty() {
+                    true => forget_request::Which::Rows(v1::RowNumbers { rows }),
+                    false => forget_request::Which::Ids(v1::RowIds { ids }),
+                }
+            }
+            Which::OlderThan(age) => {
+                forget_request::Which::OlderThanMs(u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
             }
             Which::Filter(filter) => {
                 filter::check(&filter).map_err(ClientError::Refused)?;
@@ -78,6 +124,16 @@ impl Client {
         let v1::ForgetResponse { forgotten, log_index } = response.await?;
         self.pool.raise(ReadToken { log_index, incarnation: 0 });
         Ok(Forgotten { rows: forgotten, log_index })
+    }
+
+    /// Where a session stands: what of it is committed, and whether it may be resumed. With every row that was acked
+    /// before. Errors: as [`Client::recall`]. Cancel safe.
+    pub async fn session_status(&self, session: u64, incarnation: u64) -> Result<SessionStatusResponse, Error> {
+        read(self, Purpose::Read, self.pool.timing.deadline, |channel, _| {
+            let request = v1::SessionStatusRequest { session, incarnation };
+            Box::pin(async move { Ok(memory(&channel).session_status(request).await?.into_inner()) })
+        })
+        .await
     }
 
     /// Raises the token to what an answer was computed on.

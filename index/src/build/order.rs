@@ -5,7 +5,7 @@
 
 use super::{Part, chunk};
 use crate::{
-    graph::{Entries, Path},
+    graph::{Descent, Entries, Path},
     walk::Walk,
     workers::collect,
 };
@@ -33,11 +33,9 @@ pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
         if part.frozen.epoch.rows > 0 {
             let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
             let probe = |i: usize| graph.codes.code(from + i as u32);
-            let (count, width) = (paths.len(), width(part.frozen.epoch.rows));
+            let how = Descent { measure, width: width(part.frozen.epoch.rows), probes: paths.len() };
             let descend = |walks: &mut [Walk]| {
-                graph.descend(part.frozen, walks, measure, width, count, probe, |level, i, slots| {
-                    paths[i][level] = slots[0]
-                });
+                graph.descend(part.frozen, walks, how, probe, |level, i, slots| paths[i][level] = slots[0]);
             };
             graph.codes.encoder.kernels.enter(|| part.scratch.with(descend));
         }

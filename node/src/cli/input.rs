@@ -49,6 +49,8 @@ struct Line {
     time_ms: i64,
     #[serde(default)]
     metadata: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    id: String,
 }
 
 /// Reads an .npy file whole.
@@ -146,8 +148,8 @@ fn read_line(reader: &mut impl BufRead) -> Result<Option<String>, String> {
 }
 
 fn parse(line: &str) -> Result<Observation, String> {
-    let Line { text, embedding, time_ms, metadata } = serde_json::from_str(line).map_err(|e| {
-        format!("{e}; a line is {{\"text\": \"…\", \"embedding\": [..], \"time_ms\"?: 0, \"metadata\"?: {{..}}}}")
+    let Line { text, embedding, time_ms, metadata, id } = serde_json::from_str(line).map_err(|e| {
+        format!("{e}; a line is {{\"text\": \"…\", \"embedding\": [..], \"time_ms\"?: 0, \"metadata\"?: {{..}}, \"id\"?: \"…\"}}")
     })?;
     let mut values = BTreeMap::new();
     for (key, json) in metadata {
@@ -163,7 +165,7 @@ fn parse(line: &str) -> Result<Observation, String> {
         };
         values.insert(key, Value { kind: Some(kind) });
     }
-    Ok(Observation { time_ms, metadata: values, ..observation(text, &embedding) })
+    Ok(Observation { time_ms, metadata: values, id, ..observation(text, &embedding) })
 }
 
 #[cfg(test)]

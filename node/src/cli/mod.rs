@@ -20,6 +20,7 @@ mod serve;
 mod settings;
 mod space;
 mod terms;
+mod watch;
 
 use clap::{Args, Parser, Subcommand};
 use engram_client::{Client, Timing};
@@ -45,11 +46,13 @@ enum Command {
     Observe(observe::ObserveArgs),
     /// Find the nearest observations to a cue.
     Recall(recall::RecallArgs),
-    /// Show observations by row number.
+    /// Follow a space: print observations as they are committed.
+    Watch(watch::WatchArgs),
+    /// Show observations by row number or by name.
     Get(rows::GetArgs),
     /// Count observations, all or those that conditions mean.
     Count(rows::CountArgs),
-    /// Forget observations: by row number, or those that conditions mean.
+    /// Forget observations: by row number, by name, by age, or those that conditions mean.
     Forget(rows::ForgetArgs),
     /// Make, list and drop spaces.
     #[command(subcommand)]
@@ -102,6 +105,7 @@ pub fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args),
         Command::Observe(args) => client(observe::run(args)),
         Command::Recall(args) => client(recall::run(args)),
+        Command::Watch(args) => client(watch::run(args)),
         Command::Get(args) => client(rows::get(args)),
         Command::Count(args) => client(rows::count(args)),
         Command::Forget(args) => client(rows::forget(args)),

@@ -8,6 +8,12 @@ pub fn line(text: impl std::fmt::Display) {
     drop(writeln!(stdout().lock(), "{text}"));
 }
 
+/// A line of an output that goes on until nobody reads it: false then.
+pub fn still_read(text: impl std::fmt::Display) -> bool {
+    let mut out = stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).is_ok()
+}
+
 /// A value as JSON, for `--json`.
 pub fn json(value: &impl Serialize) {
     let text = serde_json::to_string_pretty(value).expect("plain fields and string keys");

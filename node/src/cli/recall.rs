@@ -7,6 +7,7 @@ use clap::Args;
 use engram_client::{Answer, Client, Hit, Level, List, ReadToken, Recall, Value, value};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A question.
 #[derive(Debug, Args)]
@@ -22,7 +23,7 @@ pub struct RecallArgs {
     /// Width of the graph search; 0: the server's default for k.
     #[arg(long, default_value_t = 0)]
     ef: u32,
-    /// How fresh: eventual, at-least=INDEX or linearizable.
+    /// How fresh: eventual, bounded=MS, at-least=INDEX or linearizable.
     #[arg(long, default_value = "eventual", value_parser = level)]
     level: Level,
     #[command(flatten)]
@@ -66,11 +67,15 @@ pub fn level(text: &str) -> Result<Level, String> {
     match text.split_once('=') {
         None if text == "eventual" => Ok(Level::Eventual),
         None if text == "linearizable" => Ok(Level::Linearizable),
+        Some(("bounded", ms)) => match ms.parse() {
+            Ok(ms) => Ok(Level::Bounded(Duration::from_millis(ms))),
+            Err(e) => Err(format!("bounded={ms}: {e}; write milliseconds")),
+        },
         Some(("at-least", index)) => match index.parse() {
             Ok(log_index) => Ok(Level::AtLeast(ReadToken { log_index, incarnation: 0 })),
             Err(e) => Err(format!("at-least={index}: {e}; write a log index, as an ack or an answer states it")),
         },
-        _ => Err("write eventual, at-least=INDEX or linearizable".into()),
+        _ => Err("write eventual, bounded=MS, at-least=INDEX or linearizable".into()),
     }
 }
 
@@ -147,6 +152,7 @@ fn view(answer: &Answer) -> serde_json::Value {
             "text": hit.text,
             "time_ms": hit.time_ms,
             "metadata": metadata(&hit.metadata),
+            "id": hit.id,
         })
     };
     serde_json::json!({
@@ -160,6 +166,7 @@ fn view(answer: &Answer) -> serde_json::Value {
             "graph_digest": format!("{:016x}", snapshot.graph_digest),
             "tail_scanned": snapshot.tail_scanned,
             "read_index": snapshot.read_index,
+            "staleness_ms": snapshot.staleness_ms,
         },
         "hits": answer.hits.iter().map(hit).collect::<Vec<_>>(),
     })
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(level("linearizable"), Ok(Level::Linearizable));
         assert_eq!(level("at-least=7"), Ok(Level::AtLeast(ReadToken { log_index: 7, incarnation: 0 })));
         assert!(level("at-least=x").expect_err("refused").contains("log index"));
+        assert_eq!(level("bounded=250"), Ok(Level::Bounded(Duration::from_millis(250))));
         assert!(level("strong").is_err());
     }
 }

@@ -36,6 +36,9 @@ pub struct CreateArgs {
     /// Width of the search that finds them; 0: 64.
     #[arg(long, default_value_t = 0)]
     ef_construction: u32,
+    /// Seconds after which rows are forgotten, by log time; 0: never.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    ttl: u64,
     /// Print the space as JSON.
     #[arg(long)]
     json: bool,
@@ -118,6 +121,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         precision: precision.into(),
         m: args.m,
         ef_construction: args.ef_construction,
+        ttl_ms: args.ttl.saturating_mul(1000),
     };
     let info = args.target.client()?.create_space(config).await?;
     print(&[info], args.json);
@@ -153,6 +157,7 @@ pub fn view(info: &SpaceInfo) -> serde_json::Value {
         "precision": config.precision().as_str_name().trim_start_matches("PRECISION_").to_lowercase(),
         "m": config.m,
         "ef_construction": config.ef_construction,
+        "ttl_s": config.ttl_ms / 1000,
         "rows": info.rows,
         "epoch": info.epoch,
         "epoch_rows": info.epoch_rows,

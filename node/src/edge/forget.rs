@@ -1,15 +1,17 @@
-//! Forgetting, whatever was named: rows by number, or those that a filter means.
+//! Forgetting, whatever was named: rows by number, by their clients' names, by age, or those that a filter means.
 //!
-//! A filter is resolved to row numbers here, at a read index that a quorum confirmed, so that every row acked before the
-//! request is looked at; then the rows go through the log in commands of bounded size, and apply forgets each once.
+//! Numbers and names go into the log as they are; apply knows which row has a name. A filter and an age are resolved to
+//! row numbers here, at a read index that a quorum confirmed, so that every row acked before the request is looked at;
+//! then they go through the log in commands of bounded size, and apply forgets each once.
 //! Invariant `once_forgotten`: sent again, a request finds the same rows forgotten and counts none twice.
 //! Leaves out: taking bytes off the disk; a forgotten row stays in log and snapshots.
 
+use crate::aging::AGED_ROWS_MAX;
 use crate::node::Node;
 use engram_proto::error::{Error, Result};
 use engram_proto::filter;
 use engram_proto::limits::ROWS_NAMED_MAX;
-use engram_proto::query::{ReadLevel, check_rows, check_space_name};
+use engram_proto::query::{ReadLevel, check_named, check_space_name};
 use engram_proto::wire::log::{ForgetRows, command, outcome};
 use engram_proto::wire::v1::{ForgetRequest, ForgetResponse, forget_request::Which};
 
@@ -17,23 +19,10 @@ use engram_proto::wire::v1::{ForgetRequest, ForgetResponse, forget_request::Whic
 /// outcome in doubt; the request may be sent again.
 pub async fn forget(node: &Node, request: ForgetRequest) -> Result<ForgetResponse> {
     check_space_name(&request.space)?;
-    let (space, rows) = match request.which {
-        None => return Err(Error::invalid("nothing is named; give rows or a filter")),
-        Some(Which::Rows(rows)) => {
-            let rows = check_rows(&rows.rows)?;
-            (node.recall.view(&request.space, ReadLevel::Eventual, 0).await?.space.id, rows)
-        }
-        Some(Which::Filter(filter)) => {
-            filter::check(&filter)?;
-            let view = node.recall.view(&request.space, ReadLevel::Linearizable, 0).await?;
-            let rows = (0..view.at.rows).filter(|&row| view.shows(row, Some(&filter))).collect();
-            (view.space.id, rows)
-        }
-    };
     let mut response = ForgetResponse::default();
-    for (part, rows) in rows.chunks(ROWS_NAMED_MAX).enumerate() {
-        let forget = command::Kind::Forget(ForgetRows { space, rows: rows.to_vec() });
-        let (log_index, outcome) = node.proposer.command(forget).await.map_err(|error| match part {
+    for (part, forget) in commands(node, request).await?.into_iter().enumerate() {
+        let command = command::Kind::Forget(forget);
+        let (log_index, outcome) = node.proposer.command(command).await.map_err(|error| match part {
             0 => error,
             _ => Error::in_doubt(format!("{} rows are forgotten, then: {error}; send it again", response.forgotten)),
         })?;
@@ -46,4 +35,43 @@ pub async fn forget(node: &Node, request: ForgetRequest) -> Result<ForgetRespons
         node.settle(response.log_index).await?;
     }
     Ok(response)
+}
+
+async fn commands(node: &Node, request: ForgetRequest) -> Result<Vec<ForgetRows>> {
+    let name = &request.space;
+    let view = async |level| node.gate.view(name, level, 0).await;
+    match request.which {
+        None => Err(Error::invalid("nothing is named; give rows, ids, a filter or an age")),
+        Some(Which::Rows(rows)) => {
+            let rows = check_named(&rows.rows, &[])?;
+            let space = view(ReadLevel::Eventual).await?.space.id;
+            Ok(vec![ForgetRows { space, rows, ..ForgetRows::default() }])
+        }
+        Some(Which::Ids(named)) => {
+            check_named(&[], &named.ids)?;
+            let space = view(ReadLevel::Eventual).await?.space.id;
+            Ok(vec![ForgetRows { space, ids: named.ids, ..ForgetRows::default() }])
+        }
+        Some(Which::Filter(filter)) => {
+            filter::check(&filter)?;
+            let view = view(ReadLevel::Linearizable).await?;
+            let rows: Vec<u32> = (0..view.at.rows).filter(|&row| view.shows(row, Some(&filter))).collect();
+            let part = |rows: &[u32]| ForgetRows { space: view.space.id, rows: rows.to_vec(), ..ForgetRows::default() };
+            Ok(rows.chunks(ROWS_NAMED_MAX).map(part).collect())
+        }
+        Some(Which::OlderThanMs(age_ms)) => {
+            let mark = node.gate.reached().await?;
+            let view = view(ReadLevel::Eventual).await?;
+            let Some(until) = mark.stamp_ms.checked_sub(age_ms) else { return Ok(Vec::new()) };
+            let until = view.space.until(until);
+            // Where all of a range is forgotten already, there is nothing to say.
+            let starts = (0..until).step_by(AGED_ROWS_MAX as usize);
+            let ranges = starts.map(|from| from..until.min(from.saturating_add(AGED_ROWS_MAX)));
+            let part = |range: std::ops::Range<u32>| {
+                let space = view.space.id;
+                ForgetRows { space, from: range.start, until: range.end, ..ForgetRows::default() }
+            };
+            Ok(ranges.filter(|range| range.clone().any(|row| view.shows(row, None))).map(part).collect())
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The public gRPC services.
 
-use super::{Answers, forget, memory, observe, outbox, read, status};
+use super::{Answers, forget, memory, observe, outbox, read, session, status, watch};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
@@ -10,10 +10,11 @@ use engram_proto::wire::v1::{
     AddNodeRequest, AddNodeResponse, CountRequest, CountResponse, CreateSpaceRequest, CreateSpaceResponse,
     DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse, InitRequest,
     InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest, MemoryResponse,
-    ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest, RemoveNodeResponse, SpaceInfo,
-    StatusRequest, StatusResponse, VerifyRequest, VerifyResponse, cluster_server::Cluster, memory_server::Memory,
-    spaces_server::Spaces,
+    ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest, RemoveNodeResponse,
+    SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse, VerifyRequest,
+    VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
 };
+use futures_util::StreamExt;
 use openraft::AsyncRuntime;
 use std::sync::Arc;
 use tonic::{Request, Response, Status, Streaming};
@@ -30,10 +31,12 @@ impl Memory for Service {
     type RecallStreamStream = Answers<RecallResponse>;
     type MemoryStreamStream = Answers<MemoryResponse>;
     type ListStream = Answers<ListResponse>;
+    type WatchStream = Answers<WatchResponse>;
 
     async fn observe_stream(&self, request: Request<Streaming<ObserveRequest>>) -> Answer<Answers<ObserveResponse>> {
         let (out, answers) = outbox();
-        drop(Rt::spawn(observe::run(self.0.clone(), request.into_inner(), out)));
+        let incoming = request.into_inner().map(observe::Incoming::Message);
+        drop(Rt::spawn(observe::run(self.0.clone(), incoming, out)));
         Ok(Response::new(answers))
     }
 
@@ -67,6 +70,16 @@ impl Memory for Service {
 
     async fn forget(&self, request: Request<ForgetRequest>) -> Answer<ForgetResponse> {
         forget::forget(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
+    }
+
+    async fn watch(&self, request: Request<WatchRequest>) -> Answer<Answers<WatchResponse>> {
+        let (out, answers) = outbox();
+        drop(Rt::spawn(watch::run(self.0.clone(), request.into_inner(), out)));
+        Ok(Response::new(answers))
+    }
+
+    async fn session_status(&self, request: Request<SessionStatusRequest>) -> Answer<SessionStatusResponse> {
+        session::session_status(&self.0, &request.into_inner()).await.map(Response::new).map_err(status)
     }
 }
 

@@ -3,16 +3,19 @@
 //! Observations go to a session task of their own, which the first of them begins; recalls are answered here, in
 //! order. Both write into one outbox, whose bound stops the reading for a client that does not read.
 
+use super::observe::Incoming;
 use super::{FIRST_MESSAGE_TIMEOUT, observe, outbox, read, status, unknown_message, unreadable};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
 use engram_proto::transport::timeout;
-use engram_proto::wire::v1::{MemoryRequest, MemoryResponse, ObserveRequest, memory_request, memory_response};
+use engram_proto::wire::v1::{
+    MemoryRequest, MemoryResponse, ObserveRequest, RecallRequest, memory_request, memory_response,
+};
 use futures_util::{Stream, StreamExt};
 use openraft::AsyncRuntime;
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 /// Observe messages that wait for the session task.
@@ -20,7 +23,7 @@ const OBSERVE_MESSAGES: usize = 4;
 
 type Received = Result<MemoryRequest, Status>;
 type Out = mpsc::Sender<Result<MemoryResponse, Status>>;
-type Observations = mpsc::Sender<Result<ObserveRequest, Status>>;
+type Observations = mpsc::Sender<Incoming>;
 
 /// Runs a stream to its end; the client learns of an error as the stream's status.
 pub async fn run<S>(node: Arc<Node>, mut requests: S, out: Out)
@@ -41,9 +44,14 @@ where
         let going_on = match message {
             Ok(Some(memory_request::Message::Observe(request))) => {
                 let session = observations.get_or_insert_with(|| session(&node, &out));
-                session.send(Ok(request)).await.is_ok()
+                session.send(Incoming::Message(Ok(request))).await.is_ok()
             }
-            Ok(Some(memory_request::Message::Recall(request))) => read::recall(&node, request, &out, wrap).await,
+            Ok(Some(memory_request::Message::Recall(request))) => {
+                match own(&node, &request, observations.as_ref()).await {
+                    Ok(own) => read::recall(&node, request, own, &out, wrap).await,
+                    Err(error) => read::refuse(request.request_id, error, &out, wrap).await,
+                }
+            }
             Ok(None) => end(observations.as_ref(), Ok(ObserveRequest::default()), &out).await,
             Err(broken) => end(observations.as_ref(), Err(broken), &out).await,
         };
@@ -58,7 +66,7 @@ where
 async fn end(session: Option<&Observations>, last: Result<ObserveRequest, Status>, out: &Out) -> bool {
     let error = match (session, last) {
         (Some(session), last) => {
-            drop(session.send(last).await);
+            drop(session.send(Incoming::Message(last)).await);
             return false;
         }
         (None, Ok(_)) => Some(unknown_message()),
@@ -68,6 +76,26 @@ async fn end(session: Option<&Observations>, last: Result<ObserveRequest, Status
         drop(out.send(Err(status(error))).await);
     }
     false
+}
+
+/// The log index that has every row which the stream sent before the recall, where the recall asks for them; else 0.
+async fn own(node: &Node, request: &RecallRequest, session: Option<&Observations>) -> Result<u64, Error> {
+    let Some(session) = session.filter(|_| request.own_observations) else { return Ok(0) };
+    let (asker, answer) = oneshot::channel();
+    let limit = node.gate.deadline(request.deadline_ms);
+    let ask = async {
+        // A session that has ended says why on the stream itself.
+        session.send(Incoming::Mark(asker)).await.ok()?;
+        answer.await.ok()
+    };
+    match timeout(&*node.world, limit, ask).await {
+        Some(Some(log_index)) => Ok(log_index),
+        Some(None) => Err(Error::in_doubt("the stream's session has ended; open or resume it on a new stream")),
+        None => {
+            let text = format!("the stream's own rows were not committed within {limit:?}; ask again");
+            Err(Error::behind(text, 0, node.state.watermark().applied()))
+        }
+    }
 }
 
 /// Begins the session task, and relays its answers.

@@ -4,9 +4,12 @@ pub mod forget;
 pub mod grpc;
 pub mod memory;
 pub mod observe;
+mod own;
 pub mod peer;
 pub mod read;
+pub mod session;
 pub mod status;
+pub mod watch;
 pub mod ws;
 
 use engram_proto::error::{Error, Kind};

@@ -4,6 +4,7 @@
 //! read its acks stops being read; what is in flight is bounded by credit, so nothing grows.
 //! Invariant `credit_conserved`: rows in flight never pass the credit that the stream was told.
 
+use super::own::Own;
 use super::{FIRST_MESSAGE_TIMEOUT, unknown_message, unreadable};
 use crate::node::Node;
 use crate::session::{Door, Settled};
@@ -18,20 +19,30 @@ use engram_proto::wire::v1::{
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
 /// How long this node may take to apply a session's opening, or a row that is acked as searchable.
 const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Received = std::result::Result<ObserveRequest, Status>;
+/// What the transport gives.
+pub type Received = std::result::Result<ObserveRequest, Status>;
+
+/// What a stream is told.
+pub enum Incoming {
+    /// By its client.
+    Message(Received),
+    /// By the memory stream that it is part of: to say in which log index all its rows so far are, once they are.
+    Mark(oneshot::Sender<u64>),
+}
+
 type Answer = std::result::Result<ObserveResponse, Status>;
 type Out = mpsc::Sender<Answer>;
 
 /// Runs a stream to its end; the client learns of an error as the stream's status.
 pub async fn run<S>(node: Arc<Node>, incoming: S, out: Out)
 where
-    S: Stream<Item = Received> + Send + Unpin,
+    S: Stream<Item = Incoming> + Send + Unpin,
 {
     let mut incoming = incoming;
     let ended = match Session::open(&node, &mut incoming, &out).await {
@@ -52,6 +63,7 @@ struct Session {
     settled: mpsc::Receiver<Settled>,
     stage: AckStage,
     priority: Priority,
+    own: Own,
     rows_in_flight: usize,
     bytes_in_flight: usize,
     /// The client asked to hold acks back.
@@ -74,20 +86,20 @@ impl From<mpsc::error::SendError<Answer>> for Gone {
 enum Step {
     Settled(Settled),
     Stop,
-    Message(Option<Received>),
+    Incoming(Option<Incoming>),
 }
 
 impl Session {
     async fn open<S>(node: &Arc<Node>, incoming: &mut S, out: &Out) -> Result<Option<Self>>
     where
-        S: Stream<Item = Received> + Send + Unpin,
+        S: Stream<Item = Incoming> + Send + Unpin,
     {
         let first = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, incoming.next()).await;
         let first = first.ok_or_else(|| Error::invalid("no first message within 10 s; send open or resume"))?;
         let first = match first {
-            Some(Ok(first)) => first,
-            Some(Err(status)) => return unreadable(&status).map_or(Ok(None), Err),
-            None => return Ok(None),
+            Some(Incoming::Message(Ok(first))) => first,
+            Some(Incoming::Message(Err(status))) => return unreadable(&status).map_or(Ok(None), Err),
+            Some(Incoming::Mark(_)) | None => return Ok(None),
         };
         let (command, stage, priority) = match first.message {
             Some(observe_request::Message::Open(open)) => {
@@ -147,6 +159,7 @@ impl Session {
             settled,
             stage,
             priority,
+            own: Own::new(opened.last_log_index),
             rows_in_flight,
             bytes_in_flight,
             paused,
@@ -157,7 +170,7 @@ impl Session {
 
     async fn run<S>(mut self, mut incoming: S) -> Result<()>
     where
-        S: Stream<Item = Received> + Send + Unpin,
+        S: Stream<Item = Incoming> + Send + Unpin,
     {
         let mut stopping = self.node.stopping.clone();
         let mut half_closed = false;
@@ -168,7 +181,7 @@ impl Session {
                     Step::Settled(settled.expect("the door holds a sender"))
                 }
                 _ = stopping.wait_for(|stop| *stop) => Step::Stop,
-                message = incoming.next(), if !half_closed => Step::Message(message),
+                incoming = incoming.next(), if !half_closed => Step::Incoming(incoming),
             };
             let going_on = match step {
                 Step::Settled(settled) => self.settle(settled).await?,
@@ -176,15 +189,19 @@ impl Session {
                     let text = format!("node {} is stopping; resume on another", self.node.id);
                     return Err(Error::in_doubt(text));
                 }
-                Step::Message(None) => {
+                Step::Incoming(None) => {
                     half_closed = true;
                     Ok(())
                 }
                 // Too large, or no message at all: the stream cannot go on, and says why.
-                Step::Message(Some(Err(status))) => {
+                Step::Incoming(Some(Incoming::Message(Err(status)))) => {
                     return unreadable(&status).map_or(Ok(()), |error| Err(error.with_class(self.doubt())));
                 }
-                Step::Message(Some(Ok(message))) => {
+                Step::Incoming(Some(Incoming::Mark(asked))) => {
+                    self.own.ask(asked);
+                    Ok(())
+                }
+                Step::Incoming(Some(Incoming::Message(Ok(message)))) => {
                     let doubt = self.doubt();
                     self.message(message).await.map_err(|error| error.with_class(doubt))?
                 }
@@ -245,6 +262,7 @@ impl Session {
                 refused = Some(self.door.turn_back(first, error));
                 break;
             }
+            self.own.admitted();
             self.rows_in_flight += rows;
             self.bytes_in_flight += bytes;
             if self.stage == AckStage::Received {
@@ -280,6 +298,8 @@ impl Session {
     async fn settle(&mut self, settled: Settled) -> Result<Going> {
         self.rows_in_flight -= settled.rows;
         self.bytes_in_flight -= settled.bytes;
+        let runs = settled.result.as_ref().map(|verdict| verdict.runs.as_slice()).unwrap_or_default();
+        self.own.settled(runs.iter().map(|run| run.log_index).max());
         let verdict = match settled.result {
             Ok(verdict) => verdict,
             // Surely without effect: the same numbers are expected again.

@@ -1,5 +1,6 @@
 //! What other nodes may ask of this one. Each message is checked against this node's identity first.
 
+use crate::gate::ReadMark;
 use crate::node::Node;
 use crate::raft::types::{Snapshot, TypeConfig, Vote};
 use crate::raft::wire::{
@@ -173,8 +174,8 @@ impl Peer for PeerService {
 
     async fn read_index(&self, request: Request<ReadIndexRequest>) -> Answer<ReadIndexResponse> {
         self.check(request.into_inner().header.as_ref())?;
-        let log_index = self.0.recall.read_index_here().await.map_err(Status::from)?;
-        Ok(Response::new(ReadIndexResponse { log_index }))
+        let ReadMark { log_index, stamp_ms } = self.0.gate.read_mark_here().await.map_err(Status::from)?;
+        Ok(Response::new(ReadIndexResponse { log_index, stamp_ms }))
     }
 
     async fn keep_alive(&self, request: Request<KeepAliveRequest>) -> Answer<KeepAliveResponse> {

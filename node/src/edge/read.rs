@@ -2,11 +2,11 @@
 
 use super::{status, unreadable};
 use crate::node::Node;
-use crate::recall::wire_row;
+use crate::recall::{self, wire_row};
 use engram_proto::error::{Error, Result};
 use engram_proto::filter;
 use engram_proto::limits::MESSAGE_BYTES_MAX;
-use engram_proto::query::{ReadLevel, check_rows, check_space_name};
+use engram_proto::query::{ReadLevel, check_named, check_space_name};
 use engram_proto::wire::v1::{
     CountRequest, CountResponse, GetRequest, GetResponse, ListRequest, ListResponse, RecallRequest, RecallResponse,
     recall_response,
@@ -26,7 +26,11 @@ where
 {
     while let Some(request) = requests.next().await {
         let going_on = match request {
-            Ok(request) => recall(node, request, &out, |response| response).await,
+            Ok(request) if request.own_observations => {
+                let error = Error::invalid("own_observations is for a MemoryStream; this stream observes nothing");
+                refuse(request.request_id, error, &out, |response| response).await
+            }
+            Ok(request) => recall(node, request, 0, &out, |response| response).await,
             Err(broken) => {
                 if let Some(error) = unreadable(&broken) {
                     drop(out.send(Err(status(error))).await);
@@ -40,10 +44,12 @@ where
     }
 }
 
-/// Answers one recall: its pages, or its error, under its id. False when the client is gone.
+/// Answers one recall: its pages, or its error, under its id; with what is applied at log index `own`. False when the
+/// client is gone.
 pub async fn recall<T>(
     node: &Node,
     request: RecallRequest,
+    own: u64,
     out: &mpsc::Sender<std::result::Result<T, Status>>,
     wrap: impl Fn(RecallResponse) -> T,
 ) -> bool {
@@ -52,7 +58,7 @@ pub async fn recall<T>(
         let response = RecallResponse { request_id, outcome: Some(outcome) };
         out.send(Ok(wrap(response))).await.is_ok()
     };
-    match node.recall.recall(request).await {
+    match recall::recall(&node.gate, request, own).await {
         Ok(pages) => {
             for page in pages {
                 if !send(recall_response::Outcome::Result(page)).await {
@@ -61,8 +67,19 @@ pub async fn recall<T>(
             }
             true
         }
-        Err(error) => send(recall_response::Outcome::Error(error.into())).await,
+        Err(error) => refuse(request_id, error, out, &wrap).await,
     }
+}
+
+/// Answers a recall with an error. False when the client is gone.
+pub async fn refuse<T>(
+    request_id: u64,
+    error: Error,
+    out: &mpsc::Sender<std::result::Result<T, Status>>,
+    wrap: impl Fn(RecallResponse) -> T,
+) -> bool {
+    let outcome = Some(recall_response::Outcome::Error(error.into()));
+    out.send(Ok(wrap(RecallResponse { request_id, outcome }))).await.is_ok()
 }
 
 /// Sends the rows of a space, in pages, all of one snapshot.
@@ -80,7 +97,7 @@ async fn pages(
     check_space_name(&request.space)?;
     let filter = request.filter.as_ref();
     filter.map_or(Ok(()), filter::check)?;
-    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let view = node.gate.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
     let from = request.from_row.min(view.at.rows.into()) as u32;
     let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
     let mut numbers = (from..view.at.rows).filter(|&row| view.shows(row, filter));
@@ -105,13 +122,14 @@ async fn pages(
     }
 }
 
-/// Some rows by number.
+/// Some rows by number or by name.
 pub async fn get(node: &Node, request: GetRequest) -> Result<GetResponse> {
     check_space_name(&request.space)?;
-    let numbers = check_rows(&request.rows)?;
-    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let numbers = check_named(&request.rows, &request.ids)?;
+    let view = node.gate.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
     let (mut rows, mut bytes) = (Vec::new(), 0);
-    for number in numbers.into_iter().filter(|&row| view.shows(row, None)) {
+    let named = request.ids.iter().filter_map(|id| view.space.named(id, view.at));
+    for number in numbers.into_iter().filter(|&row| view.shows(row, None)).chain(named) {
         let row = wire_row(&view.space, number, request.with_embedding).expect("below the view's count");
         bytes += prost::Message::encoded_len(&row);
         if bytes > MESSAGE_BYTES_MAX / 2 {
@@ -127,7 +145,7 @@ pub async fn count(node: &Node, request: CountRequest) -> Result<CountResponse> 
     check_space_name(&request.space)?;
     let filter = request.filter.as_ref();
     filter.map_or(Ok(()), filter::check)?;
-    let view = node.recall.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
+    let view = node.gate.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
     let count = match filter {
         None => u64::from(view.at.rows - view.at.forgets),
         Some(_) => (0..view.at.rows).filter(|&row| view.shows(row, filter)).count() as u64,

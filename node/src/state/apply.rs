@@ -3,12 +3,11 @@
 //! Invariants `same_log_same_state`, `once_per_sequence`. Nothing here reads a clock, a configuration, a
 //! random number or an order of arrival; a refusal is a replicated result like any other.
 
-use super::rows::Row;
 use super::sessions::Sessions;
-use super::spaces::{SPACES_MAX, Space};
+use super::spaces::{Origin, SPACES_MAX, Space};
 use crate::raft::types::{LogId, Membership, StoredMembership};
 use engram_proto::error::{Error, Kind};
-use engram_proto::observation::{check_record, load, payload_hash};
+use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
 use engram_proto::wire::log::{
     Chunk, Command, Entry, EntryOutcome, ForgetOutcome, ForgetRows, Outcome, Record, Run, SessionOutcome, SpaceOutcome,
@@ -164,7 +163,7 @@ impl Data {
 
     fn forget(&mut self, log_index: u64, forget: &ForgetRows) -> outcome::Kind {
         match self.spaces.get(&forget.space) {
-            Some(space) => outcome::Kind::Forget(ForgetOutcome { forgotten: space.forget(log_index, &forget.rows) }),
+            Some(space) => outcome::Kind::Forget(ForgetOutcome { forgotten: space.forget(log_index, forget) }),
             None => refused(Error::not_found("the space was dropped")),
         }
     }
@@ -200,7 +199,8 @@ impl Data {
                 let text = format!("sequence {sequence} leaves a gap; send {expected} first");
                 Err(Error::invalid(text))
             } else {
-                append(space, log_index, chunk.session, sequence, record).map(|row| {
+                let origin = Origin { log_index, stamp_ms, session: chunk.session, sequence };
+                append(space, origin, record).map(|row| {
                     session.take(row);
                     (log_index, false)
                 })
@@ -240,19 +240,15 @@ fn repeat(space: &Space, row: Option<u32>, sequence: u64, record: &Record) -> Re
     Ok((row.log_index, true))
 }
 
-/// Checks again what the edge checked: the proposer may have been another version.
-fn append(space: &Space, log_index: u64, session: u64, sequence: u64, record: Record) -> Result<u32, Error> {
+/// Checks again what the edge checked: the proposer may have been another version. The row that had its id is forgotten.
+fn append(space: &Space, origin: Origin, record: Record) -> Result<u32, Error> {
     check_record(&record, space.shape)?;
-    let mut vector = vec![0.0; space.shape.dim];
-    if !load(&record.embedding, space.shape.precision, &mut vector) {
-        return Err(Error::invalid("stored embedding has another length than the space's"));
+    let row = space.push(origin, record)?;
+    if let Some(previous) = space.rows.get(row).and_then(|row| row.previous) {
+        let replaced = ForgetRows { rows: vec![previous], ..ForgetRows::default() };
+        space.forget(origin.log_index, &replaced);
     }
-    let coded = space.index.push(&vector).map_err(|e| Error::invalid(e.to_string()))?;
-    let payload_hash = payload_hash(&record);
-    let row = space.rows.push(Row { log_index, session, sequence, payload_hash, record });
-    // The index numbers rows as we do and has the smaller range.
-    assert_eq!(row, Some(coded), "rows and codes go together");
-    Ok(coded)
+    Ok(row)
 }
 
 fn extend(runs: &mut Vec<Run>, sequence: u64, log_index: u64, repeat: bool) {

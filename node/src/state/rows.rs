@@ -16,13 +16,17 @@ use std::sync::{
 pub struct Row {
     /// The log index of the entry that brought it.
     pub log_index: u64,
+    /// The log time of that entry, milliseconds. Never falls from row to row.
+    pub stamp_ms: u64,
     /// Whose it is.
     pub session: u64,
     /// Its number there.
     pub sequence: u64,
     /// Tells a repeat from another payload.
     pub payload_hash: u64,
-    /// Text, embedding as stored, time, metadata.
+    /// The row that had the same id before.
+    pub previous: Option<u32>,
+    /// Text, embedding as stored, time, metadata, id.
     pub record: Record,
 }
 
@@ -86,7 +90,8 @@ mod tests {
     fn every_row_is_found_where_it_was_put() {
         let rows = Rows::default();
         for i in 0..5000u64 {
-            let row = Row { log_index: i, session: 1, sequence: i, payload_hash: 0, record: Record::default() };
+            let (record, previous) = (Record::default(), None);
+            let row = Row { log_index: i, stamp_ms: i, session: 1, sequence: i, payload_hash: 0, previous, record };
             assert_eq!(rows.push(row), Some(i as u32));
         }
         assert!((0..5000).all(|i| rows.get(i).expect("published").log_index == u64::from(i)));

@@ -8,16 +8,16 @@
 use super::apply::Data;
 use super::rows::Row;
 use super::sessions::{Run, Session, Sessions, Tombstone};
-use super::spaces::Space;
+use super::spaces::{Origin, Space};
 use crate::raft::types::{SnapshotMeta, log_id};
 use crate::raft::wire::{meta_from_wire, meta_to_wire};
 use bytes::{Buf, Bytes};
 use engram_index::Snapshot as Seen;
 use engram_proto::wire::log::{
-    SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession, SnapshotSessions,
-    SnapshotSpace, SnapshotTombstone,
+    ForgetRows, SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
+    SnapshotSessions, SnapshotSpace, SnapshotTombstone,
 };
-use engram_proto::{observation, wire::peer};
+use engram_proto::wire::peer;
 use prost::Message;
 use std::collections::BTreeMap;
 use std::iter::Peekable;
@@ -114,7 +114,8 @@ fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
 
 fn row_out(row: &Row) -> SnapshotRow {
     let record = Some(row.record.clone());
-    SnapshotRow { log_index: row.log_index, session: row.session, sequence: row.sequence, record }
+    let Row { log_index, stamp_ms, session, sequence, .. } = *row;
+    SnapshotRow { log_index, session, sequence, record, stamp_ms }
 }
 
 fn sessions_out(out: &mut Vec<u8>, sessions: &Sessions) {
@@ -263,17 +264,11 @@ impl Reader {
         if part.first_row != u64::from(space.rows.len()) {
             return Err(self.damaged(format!("rows from {} where {} should follow", part.first_row, space.rows.len())));
         }
-        let mut vector = vec![0.0; space.shape.dim];
         for row in part.rows {
             let record = row.record.ok_or_else(|| self.damaged("row without record"))?;
-            if !observation::load(&record.embedding, space.shape.precision, &mut vector) {
-                return Err(self.damaged("embedding of another length"));
-            }
-            space.index.push(&vector).map_err(|e| self.damaged(e.to_string()))?;
-            let payload_hash = observation::payload_hash(&record);
-            let (log_index, session, sequence) = (row.log_index, row.session, row.sequence);
-            let stored = space.rows.push(Row { log_index, session, sequence, payload_hash, record });
-            stored.ok_or_else(|| self.damaged("more rows than a space can hold"))?;
+            let SnapshotRow { log_index, stamp_ms, session, sequence, .. } = row;
+            let origin = Origin { log_index, stamp_ms, session, sequence };
+            space.push(origin, record).map_err(|e| self.damaged(e.to_string()))?;
             self.forget(space)?;
         }
         Ok(())
@@ -284,7 +279,8 @@ impl Reader {
         let rows = space.rows.len();
         let Some(forgets) = self.forgets.get_mut(&space.id) else { return Ok(()) };
         while let Some(forget) = forgets.next_if(|forget| forget.rows == rows) {
-            if space.forget(forget.log_index, &[forget.row]) != 1 {
+            let named = ForgetRows { rows: vec![forget.row], ..ForgetRows::default() };
+            if space.forget(forget.log_index, &named) != 1 {
                 return Err(self.damaged(format!("row {} is forgotten twice, or not there", forget.row)));
             }
         }

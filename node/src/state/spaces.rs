@@ -1,10 +1,15 @@
-//! A space in memory: its rows, its index (codes, tail and graph), and the conversion between the two.
+//! A space in memory: its rows, its index (codes, tail and graph), its clients' names for rows, and who is forgotten.
+//!
+//! Invariant `one_row_a_name`: of the rows that have an id, the last one alone can be living.
 
-use super::rows::Rows;
+use super::rows::{Row, Rows};
 use engram_index::{Index, Options, Originals, Snapshot};
+use engram_proto::error::Error;
 use engram_proto::filter;
-use engram_proto::observation::{Shape, load};
+use engram_proto::observation::{Shape, load, payload_hash};
+use engram_proto::wire::log::{ForgetRows, Record};
 use engram_proto::wire::v1::{Filter, Metric, SpaceConfig};
+use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
 
 /// Spaces that may exist at once; part of the format, as every cap that apply checks.
@@ -24,6 +29,21 @@ pub struct Space {
     pub index: Index,
     /// After each log index that forgot rows: how many forgets there were. Rising; written by apply alone.
     forgets: RwLock<Vec<(u64, u32)>>,
+    /// The last row of each id, forgotten or not. Written by apply alone.
+    ids: RwLock<BTreeMap<String, u32>>,
+}
+
+/// Where a row comes from.
+#[derive(Clone, Copy)]
+pub struct Origin {
+    /// The log index of its entry.
+    pub log_index: u64,
+    /// The entry's log time.
+    pub stamp_ms: u64,
+    /// Whose it is.
+    pub session: u64,
+    /// Its number there.
+    pub sequence: u64,
 }
 
 impl Space {
@@ -39,12 +59,38 @@ impl Space {
         options.ef_construction = config.ef_construction as usize;
         let index = Index::new(options).map_err(|e| e.to_string())?;
         let shape = Shape::of(&config);
-        Ok(Self { id, config, shape, rows: Rows::default(), index, forgets: RwLock::default() })
+        Ok(Self { id, config, shape, rows: Rows::default(), index, forgets: RwLock::default(), ids: RwLock::default() })
     }
 
-    /// Forgets the rows that are there and were not forgotten before; how many. Called by apply alone, in log order.
-    pub fn forget(&self, log_index: u64, rows: &[u32]) -> u32 {
-        let forgotten = rows.iter().filter(|&&row| self.index.forget(row) == Ok(true)).count() as u32;
+    /// Appends a row and gives its number; the one that had its id lives on. Called by apply alone, in log order.
+    pub fn push(&self, origin: Origin, record: Record) -> Result<u32, Error> {
+        let mut vector = vec![0.0; self.shape.dim];
+        if !load(&record.embedding, self.shape.precision, &mut vector) {
+            return Err(Error::invalid("stored embedding has another length than the space's"));
+        }
+        let coded = self.index.push(&vector).map_err(|e| Error::invalid(e.to_string()))?;
+        let previous = match record.id.is_empty() {
+            true => None,
+            false => self.ids.write().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone(), coded),
+        };
+        let Origin { log_index, stamp_ms, session, sequence } = origin;
+        let payload_hash = payload_hash(&record);
+        let row = self.rows.push(Row { log_index, stamp_ms, session, sequence, payload_hash, previous, record });
+        // The index numbers rows as we do and has the smaller range.
+        assert_eq!(row, Some(coded), "rows and codes go together");
+        Ok(coded)
+    }
+
+    /// Forgets what the command names, where it is there and was not forgotten before; how many rows. Called by apply
+    /// alone, in log order.
+    pub fn forget(&self, log_index: u64, named: &ForgetRows) -> u32 {
+        let by_id = {
+            let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
+            named.ids.iter().filter_map(|id| ids.get(id).copied()).collect::<Vec<u32>>()
+        };
+        let range = named.from..named.until.min(self.rows.len());
+        let rows = named.rows.iter().copied().chain(by_id).chain(range);
+        let forgotten = rows.filter(|&row| self.index.forget(row) == Ok(true)).count() as u32;
         if forgotten > 0 {
             let mut forgets = self.forgets.write().unwrap_or_else(PoisonError::into_inner);
             let now = (log_index, self.index.now().forgets);
@@ -54,6 +100,23 @@ impl Space {
             }
         }
         forgotten
+    }
+
+    /// The row that a snapshot has under an id.
+    pub fn named(&self, id: &str, at: Snapshot) -> Option<u32> {
+        let mut next = self.ids.read().unwrap_or_else(PoisonError::into_inner).get(id).copied();
+        while let Some(row) = next {
+            if self.index.lives(row, at) {
+                return Some(row);
+            }
+            next = self.rows.get(row)?.previous;
+        }
+        None
+    }
+
+    /// How many rows, from the first on, were committed at this log time or before.
+    pub fn until(&self, stamp_ms: u64) -> u32 {
+        partition(self.rows.len(), |row| self.rows.get(row).is_some_and(|row| row.stamp_ms <= stamp_ms))
     }
 
     /// Whether a filter means the row; with none, every row is meant.

@@ -208,7 +208,8 @@ fn forgets_are_counted_once_dated_and_part_of_the_snapshot() {
     let session = log.open();
     let id = log.data.space("notes").expect("there").id;
     let forget = |log: &mut Log, space: u64, rows: &[u32]| {
-        let outcome = log.apply(command::Kind::Forget(ForgetRows { space, rows: rows.to_vec() }));
+        let outcome =
+            log.apply(command::Kind::Forget(ForgetRows { space, rows: rows.to_vec(), ..ForgetRows::default() }));
         match outcome.kind {
             Some(outcome::Kind::Forget(outcome)) => Ok(outcome.forgotten),
             Some(outcome::Kind::Refused(error)) => Err(error.kind()),
@@ -244,4 +245,50 @@ fn forgets_are_counted_once_dated_and_part_of_the_snapshot() {
     assert!(twin.index.epoch().forgets > 0);
     assert_eq!((0..=log.index).map(|index| twin.as_of(index)).collect::<Vec<_>>(), seen);
     assert_eq!(bytes::Bytes::from(Frozen::of(&restored).0.encode()), bytes);
+}
+
+#[test]
+fn a_name_replaces_and_is_forgotten_and_a_snapshot_keeps_both() {
+    let mut log = Log::new();
+    let session = log.open();
+    let id = log.data.space("notes").expect("there").id;
+    let send = |log: &mut Log, first_sequence: u64, names: &[&str]| {
+        let named =
+            |(at, name): (usize, &&str)| Record { id: (*name).into(), ..record(first_sequence as u8 + at as u8) };
+        let records = names.iter().enumerate().map(named).collect();
+        let chunks = vec![Chunk { session, connection: session, first_sequence, records }];
+        log.apply(command::Kind::Entry(Entry { chunks }));
+        log.index
+    };
+    let forget = |log: &mut Log, named: ForgetRows| match log.apply(command::Kind::Forget(named)).kind {
+        Some(outcome::Kind::Forget(outcome)) => outcome.forgotten,
+        other => panic!("{other:?}"),
+    };
+    let first = send(&mut log, 1, &["a", "b", "", "a"]);
+    let second = send(&mut log, 5, &["b", "", "c"]);
+    let gone = forget(&mut log, ForgetRows { space: id, ids: vec!["c".into(), "d".into()], ..ForgetRows::default() });
+    let third = log.index;
+    let fourth = send(&mut log, 8, &["c"]);
+    let range = ForgetRows { space: id, from: 2, until: 4, ..ForgetRows::default() };
+    assert_eq!((gone, forget(&mut log, range)), (1, 2), "rows 2 and 3");
+    let check = |log: &Log| {
+        let space = log.data.space("notes").expect("there").clone();
+        let named = |id: &str, index: u64| space.named(id, space.as_of(index));
+        assert_eq!((named("a", first), named("b", first), named("c", first)), (Some(3), Some(1), None));
+        assert_eq!((named("a", second), named("b", second), named("c", second)), (Some(3), Some(4), Some(6)));
+        assert_eq!((named("c", third), named("c", fourth)), (None, Some(7)));
+        assert_eq!((named("a", log.index), named("b", log.index)), (None, Some(4)));
+        let living = |index: u64| {
+            let at = space.as_of(index);
+            (0..at.rows).filter(|&row| space.index.lives(row, at)).collect::<Vec<_>>()
+        };
+        assert_eq!(living(first), [1, 2, 3], "the first a is replaced in the same entry");
+        assert_eq!(living(log.index), [4, 5, 7]);
+        assert_eq!((space.until(first * 10 - 1), space.until(first * 10), space.until(u64::MAX)), (0, 4, 8));
+    };
+    check(&log);
+    let bytes: bytes::Bytes = Frozen::of(&log.data).0.encode().into();
+    log.data = decode(bytes.clone()).expect("intact").0;
+    check(&log);
+    assert_eq!(bytes::Bytes::from(Frozen::of(&log.data).0.encode()), bytes);
 }

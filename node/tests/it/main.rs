@@ -9,6 +9,7 @@ mod bad_starts;
 mod command;
 mod common;
 mod full_disk;
+mod rows;
 mod three_nodes;
 mod ws;
 mod ws_client;

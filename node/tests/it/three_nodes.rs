@@ -2,8 +2,8 @@
 
 use crate::common::{Raw, SPACE, Said, cluster, note, until};
 use engram_client::{
-    ClientError, FieldValues, Filter, Kind, Level, List, ObserveOptions, ReadToken, Recall, Value, Which, filter,
-    observation, value,
+    ClientError, FieldValues, Filter, Kind, Level, List, Named, ObserveOptions, ReadToken, Recall, Value, Which,
+    filter, observation, value,
 };
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
@@ -133,12 +133,12 @@ async fn a_forgotten_row_is_gone_on_every_node_and_stays_in_the_past() {
     let leader = client.on(&nodes[0].config.listen).status().await.expect("answers").leader.expect("known");
     let follower = nodes.iter().find(|node| node.config.node_id != leader).expect("two of them");
     let there = client.on(&follower.config.listen);
-    let named = there.forget(SPACE, Which::Rows(vec![0, 1, 1, 59, 5000])).await.expect("forgotten");
+    let named = there.forget(SPACE, Which::Named(vec![0, 1, 1, 59, 5000].into())).await.expect("forgotten");
     assert_eq!(named.rows, 3);
     let meant = there.forget(SPACE, Which::Filter(third(0))).await.expect("forgotten");
     assert_eq!(meant.rows, 19, "row 0 was forgotten before");
     assert_eq!(there.forget(SPACE, Which::Filter(third(0))).await.expect("nothing left").rows, 0);
-    assert!(matches!(there.forget(SPACE, Which::Rows(vec![])).await, Err(ClientError::Refused(_))));
+    assert!(matches!(there.forget(SPACE, Which::Named(Named::Rows(vec![]))).await, Err(ClientError::Refused(_))));
 
     let gone = |row: u64| row.is_multiple_of(3) || row == 1 || row == 59;
     for node in &nodes {

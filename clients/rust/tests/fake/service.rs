@@ -153,6 +153,7 @@ impl Memory for Node {
     type RecallStreamStream = Answers<RecallResponse>;
     type MemoryStreamStream = Answers<MemoryResponse>;
     type ListStream = Answers<ListResponse>;
+    type WatchStream = Answers<WatchResponse>;
 
     async fn observe_stream(
         &self,
@@ -240,6 +241,17 @@ impl Memory for Node {
     }
 
     async fn forget(&self, _: Request<ForgetRequest>) -> Result<Response<ForgetResponse>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
+
+    async fn watch(&self, _: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        Err(Status::unimplemented("not in the fake"))
+    }
+
+    async fn session_status(
+        &self,
+        _: Request<SessionStatusRequest>,
+    ) -> Result<Response<SessionStatusResponse>, Status> {
         Err(Status::unimplemented("not in the fake"))
     }
 }

@@ -1,0 +1,255 @@
+//! The consistency gate: waits until this node may answer at a level, then takes a view of one instant.
+//!
+//! Place in the corridor: `edge → gate → view`. A read index is confirmed by a quorum, never by a lease. Staleness needs no
+//! clock but this node's own: once the state has reached a read index, it has every write that was acked before the index
+//! was asked for. Invariants: `answer_within_snapshot`; a read changes nothing and may always be sent again.
+//! Leaves out: what is read (`recall`, `edge::read`).
+
+use crate::env::Clock;
+use crate::leader::{Leader, Leadership};
+use crate::raft::net::{Connection, PeerCalls};
+use crate::state::spaces::Space;
+use engram_proto::error::{Error, Kind, Result};
+use engram_proto::query::{ReadLevel, check_level};
+use engram_proto::transport::{World, timeout};
+use engram_proto::wire::peer::ReadIndexRequest;
+use engram_proto::wire::v1::{Filter, Snapshot};
+use openraft::raft::ReadPolicy;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the leader may take for a read index, and between two questions.
+const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
+const READ_INDEX_PAUSE: Duration = Duration::from_millis(50);
+/// How often staleness is measured when nobody asks.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Reads of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Gate {
+    leadership: Leadership,
+    world: Arc<dyn World>,
+    clock: Arc<dyn Clock>,
+    incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
+    deadline: Duration,
+    /// The state has every write that was acked before this, by the monotonic clock.
+    fresh: Arc<Mutex<Option<Duration>>>,
+}
+
+/// What a quorum confirmed.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadMark {
+    /// Every write acked before the question is at this log index or before.
+    pub log_index: u64,
+    /// The leader's log time.
+    pub stamp_ms: u64,
+}
+
+/// A space as of one applied index.
+pub struct View {
+    /// The space.
+    pub space: Arc<Space>,
+    /// Rows applied, and those of them forgotten, at that index.
+    pub at: engram_index::Snapshot,
+    /// What the answer states.
+    pub snapshot: Snapshot,
+}
+
+impl Gate {
+    /// `deadline` is how long a read waits for its snapshot unless it says otherwise.
+    pub fn new(
+        leadership: Leadership,
+        world: Arc<dyn World>,
+        clock: Arc<dyn Clock>,
+        incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
+        deadline: Duration,
+    ) -> Self {
+        Self { leadership, world, clock, incarnation, deadline, fresh: Arc::default() }
+    }
+
+    /// Runs until the node stops: keeps the staleness known that every answer states.
+    pub async fn run(self) {
+        loop {
+            self.clock.sleep(ROUND).await;
+            if self.staleness().is_none_or(|staleness| staleness >= ROUND) {
+                let asked = self.clock.monotonic();
+                // Behind, or no quorum: the staleness grows, and answers say so.
+                if let Ok(mark) = self.read_mark(self.deadline).await {
+                    drop(self.reach(mark.log_index, asked, self.deadline).await);
+                }
+            }
+        }
+    }
+
+    /// Waits until this node may answer at `level`, then takes a view of the space. Cancel safe.
+    pub async fn view(&self, name: &str, level: ReadLevel, deadline_ms: u32) -> Result<View> {
+        check_level(level)?;
+        let deadline = self.deadline(deadline_ms);
+        let read_index = match level {
+            ReadLevel::Eventual => None,
+            ReadLevel::AtLeast { index, incarnation } => {
+                let mine = (self.incarnation)();
+                if incarnation != 0 && incarnation != mine {
+                    let text = format!("the token is of incarnation {incarnation}, the cluster is in {mine}");
+                    return Err(Error::invalid(format!("{text}: it was restored; drop the token")));
+                }
+                self.wait(index, deadline).await?;
+                None
+            }
+            ReadLevel::Bounded { staleness_ms } => {
+                let bound = Duration::from_millis(staleness_ms.into());
+                match self.staleness() {
+                    Some(staleness) if staleness <= bound => None,
+                    _ => Some(self.confirm(deadline).await?),
+                }
+            }
+            ReadLevel::Linearizable => Some(self.confirm(deadline).await?),
+        };
+        self.take(name, read_index)
+    }
+
+    /// How long a read may wait that asks for `deadline_ms`; 0: the default.
+    pub fn deadline(&self, deadline_ms: u32) -> Duration {
+        match deadline_ms {
+            0 => self.deadline,
+            ms => Duration::from_millis(ms.into()),
+        }
+    }
+
+    /// How old a write may be, at most, that was acked and is not in the state; `None` while that is not known.
+    fn staleness(&self) -> Option<Duration> {
+        let fresh = *self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh))
+    }
+
+    /// Makes the state have every write acked before now; the read index that proves it.
+    async fn confirm(&self, deadline: Duration) -> Result<u64> {
+        let asked = self.clock.monotonic();
+        let ReadMark { log_index, .. } = self.read_mark(deadline).await?;
+        self.reach(log_index, asked, deadline.saturating_sub(self.clock.monotonic().saturating_sub(asked))).await?;
+        Ok(log_index)
+    }
+
+    /// Waits for a read index that was asked for at `asked`.
+    async fn reach(&self, index: u64, asked: Duration, limit: Duration) -> Result<()> {
+        self.wait(index, limit).await?;
+        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+        *fresh = (*fresh).max(Some(asked));
+        Ok(())
+    }
+
+    fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
+        // Before the state is looked at: it only grows.
+        let staleness = self.staleness();
+        let data = self.leadership.state().read();
+        let space = data.space(name)?.clone();
+        let (at, applied_index) = (space.index.now(), data.applied.map_or(0, |id| id.index));
+        drop(data);
+        let epoch = space.index.epoch();
+        let snapshot = Snapshot {
+            node: self.leadership.node(),
+            incarnation: (self.incarnation)(),
+            applied_index,
+            rows: at.rows.into(),
+            epoch: epoch.number,
+            epoch_rows: epoch.rows.into(),
+            graph_digest: epoch.digest,
+            tail_scanned: 0,
+            read_index,
+            forgotten: at.forgets.into(),
+            staleness_ms: staleness.map(|staleness| staleness.as_micros().div_ceil(1000) as u64),
+        };
+        Ok(View { space, at, snapshot })
+    }
+
+    fn behind(&self, text: String, need: u64) -> Error {
+        let have = self.leadership.state().watermark().applied();
+        Error::behind(format!("{text}; applied is {have}; wait or ask another node"), need, have)
+    }
+
+    /// Waits until this node has applied a log index. Cancel safe.
+    pub async fn wait(&self, index: u64, limit: Duration) -> Result<()> {
+        let state = self.leadership.state();
+        if state.watermark().applied() >= index {
+            return Ok(());
+        }
+        timeout(&*self.world, limit, state.watermark().wait_applied(index)).await.ok_or_else(|| {
+            let node = self.leadership.node();
+            self.behind(format!("node {node} did not reach log index {index} within {limit:?}"), index)
+        })
+    }
+
+    /// A read mark that a quorum confirmed, from the leader. Cancel safe.
+    pub async fn read_mark(&self, deadline: Duration) -> Result<ReadMark> {
+        timeout(&*self.world, deadline, self.ask()).await.ok_or_else(|| {
+            let node = self.leadership.node();
+            self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
+        })
+    }
+
+    /// A read mark that this node has reached, within the default deadline. Cancel safe.
+    pub async fn reached(&self) -> Result<ReadMark> {
+        let mark = self.read_mark(self.deadline).await?;
+        self.wait(mark.log_index, self.deadline).await?;
+        Ok(mark)
+    }
+
+    /// Asks again until the caller's time is up: a read is never in doubt.
+    async fn ask(&self) -> ReadMark {
+        loop {
+            let answer = match self.leadership.leader() {
+                Leader::Here { .. } => self.read_mark_here().await,
+                Leader::There(connection) => self.read_mark_there(&connection).await,
+                Leader::Unknown => Err(self.behind("no leader is known".into(), 0)),
+            };
+            match answer {
+                Ok(mark) => return mark,
+                Err(error) => tracing::debug!(node = self.leadership.node(), %error, "no read index yet"),
+            }
+            self.clock.sleep(READ_INDEX_PAUSE).await;
+        }
+    }
+
+    async fn read_mark_there(&self, connection: &Connection) -> Result<ReadMark> {
+        let request = ReadIndexRequest { header: connection.header() };
+        let ask = |mut client: PeerCalls| async move { client.read_index(request).await };
+        match connection.answer(READ_INDEX_TIMEOUT, ask).await {
+            Ok(answer) => Ok(ReadMark { log_index: answer.log_index, stamp_ms: answer.stamp_ms }),
+            Err(status) => Err(self.behind(format!("no read index from the leader: {}", status.message()), 0)),
+        }
+    }
+
+    /// The same, on the leader itself.
+    pub async fn read_mark_here(&self) -> Result<ReadMark> {
+        match self.leadership.raft().get_read_log_id(ReadPolicy::ReadIndex).await {
+            Ok((read, _)) => {
+                let log_index = read.index();
+                let Leader::Here { term } = self.leadership.leader() else {
+                    return Err(self.behind("leadership went elsewhere".into(), 0));
+                };
+                Ok(ReadMark { log_index, stamp_ms: self.leadership.stamp_ms(term) })
+            }
+            Err(e) => Err(self.behind(format!("node {}: {e}", self.leadership.node()), 0)),
+        }
+    }
+}
+
+impl View {
+    /// Makes it what a reader saw at an earlier log index.
+    pub fn go_back(&mut self, index: u64) -> Result<()> {
+        if index < self.space.id {
+            let (name, id) = (&self.space.config.name, self.space.id);
+            let text = format!("space {name} was made at log index {id}, after {index}; ask for that or later");
+            return Err(Error::new(Kind::BelowFloor, text));
+        }
+        self.at = self.space.as_of(index);
+        (self.snapshot.rows, self.snapshot.forgotten) = (self.at.rows.into(), self.at.forgets.into());
+        (self.snapshot.applied_index, self.snapshot.staleness_ms) = (index, None);
+        Ok(())
+    }
+
+    /// Whether the view has the row and the filter means it.
+    pub fn shows(&self, row: u32, filter: Option<&Filter>) -> bool {
+        self.space.index.lives(row, self.at) && self.space.means(row, filter)
+    }
+}
