@@ -10,6 +10,7 @@ mod command;
 mod common;
 mod examples;
 mod full_disk;
+mod spool;
 mod three_nodes;
 mod ws;
 mod ws_client;
