@@ -4,7 +4,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use engram_client::{Client, ObserveOptions, Recall, observation};
 //! # #[cfg(feature = "tcp")] {
-//! let client = Client::connect(["127.0.0.1:7101", "127.0.0.1:7102", "127.0.0.1:7103"])?;
+//! let client = Client::connect(["127.0.0.1:7600", "127.0.0.1:7601", "127.0.0.1:7602"])?;
 //! let observer = client.observe("notes", ObserveOptions::default()).await?;
 //! observer.push(observation("the kettle is on", &[0.1, 0.9])).await?;
 //! observer.finish().await?;
@@ -25,7 +25,9 @@
 //! first one was surely not taken), `window_bounded` (what is unacked is bounded by the options and by the server's
 //! credit).
 //!
-//! Leaves out: TLS, WebSocket, and the offline spool.
+//! With the feature `spool` observations outlive the process on disk: `Spool`.
+//!
+//! Leaves out: TLS and WebSocket.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -39,6 +41,8 @@ mod recall;
 mod route;
 mod rows;
 mod seed;
+#[cfg(feature = "spool")]
+mod spool;
 mod timing;
 mod watch;
 #[cfg(feature = "tcp")]
@@ -53,10 +57,12 @@ pub use engram_proto::wire::v1::{
 pub use engram_proto::{Error, Kind, WriteClass};
 pub use error::{ClientError, ObserveError, Stopped};
 pub use list::{List, Listing, Pages};
-pub use observe::{Event, ObserveOptions, Observer, Summary, observation};
+pub use observe::{Credit, Event, ObserveOptions, Observer, Summary, observation};
 pub use pool::ReadToken;
-pub use recall::{Answer, Level, Recall};
+pub use recall::{Answer, Level, Recall, RecallPages};
 pub use rows::{Forgotten, Named, Which};
+#[cfg(feature = "spool")]
+pub use spool::{Delivered, Delivery, Spool, SpoolError, Waiting};
 pub use timing::Timing;
 pub use watch::{Change, Watch, Watcher};
 #[cfg(feature = "tcp")]

@@ -36,6 +36,11 @@ pub(crate) struct State {
     pub stopped: Option<Box<Stopped>>,
     /// Somebody waits for acks or room: half a batch is better than none.
     pub hurry: bool,
+    /// The owner wants acks held back.
+    pub hold_acks: bool,
+    /// A refusal stops the sending until the owner has noted it; and one has.
+    pub confirms_refusals: bool,
+    pub refusal_open: bool,
     closed: bool,
     driver: Option<Waker>,
     owners: Vec<Waker>,
@@ -56,6 +61,9 @@ impl Shared {
             incarnation: 0,
             stopped: None,
             hurry: false,
+            hold_acks: false,
+            confirms_refusals: false,
+            refusal_open: false,
             closed: false,
             driver: None,
             owners: Vec::new(),
