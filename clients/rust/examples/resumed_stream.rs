@@ -16,7 +16,11 @@ async fn cutting_proxy(listener: TcpListener, node: String) {
         let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
         let mut requests = (&mut from_client).take(bytes);
         // The end of either direction is the end of both; acks on their way are lost.
-        tokio::select! { biased; _ = copy(&mut requests, &mut to_server) => {}, _ = copy(&mut from_server, &mut to_client) => {} }
+        tokio::select! {
+            biased; // in a fixed order, as everywhere
+            _ = copy(&mut requests, &mut to_server) => {}
+            _ = copy(&mut from_server, &mut to_client) => {}
+        }
         bytes *= 2;
     }
 }

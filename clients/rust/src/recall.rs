@@ -262,6 +262,6 @@ consistency! {
     count_consistency: count_request
 }
 
-fn at_least(token: ReadToken) -> v1::AtLeast {
+pub(crate) fn at_least(token: ReadToken) -> v1::AtLeast {
     v1::AtLeast { log_index: token.log_index, incarnation: token.incarnation }
 }

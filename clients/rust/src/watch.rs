@@ -5,6 +5,7 @@
 
 use crate::call::{read, silent, worth_another_try};
 use crate::client::memory;
+use crate::recall::at_least;
 use crate::route::Purpose;
 use crate::{Client, Error, Filter, Row};
 use engram_proto::transport::{Channel, timeout};
@@ -110,6 +111,7 @@ impl Watcher {
             after_log_index: self.watch.after_log_index,
             filter: self.watch.filter.clone(),
             with_embedding: self.watch.with_embedding,
+            at_least: Some(at_least(self.client.token())),
         };
         let stream = read(&self.client, Purpose::Read, self.watch.patience, |channel, _| {
             let request = request.clone();

@@ -41,10 +41,9 @@ async fn follow(node: &Node, request: &WatchRequest, out: &Out) -> Result<()> {
     check_space_name(&request.space)?;
     request.filter.as_ref().map_or(Ok(()), filter::check)?;
     let mut stopping = node.stopping.clone();
-    let level = match request.after_log_index {
-        Some(index) => ReadLevel::AtLeast { index, incarnation: 0 },
-        None => ReadLevel::Eventual,
-    };
+    let token = request.at_least.unwrap_or_default();
+    let index = token.log_index.max(request.after_log_index.unwrap_or(0));
+    let level = ReadLevel::AtLeast { index, incarnation: token.incarnation };
     let mut view = node.gate.view(&request.space, level, 0).await?;
     let id = view.space.id;
     let after = request.after_log_index.unwrap_or(view.snapshot.applied_index);
