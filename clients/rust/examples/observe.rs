@@ -1,5 +1,5 @@
 //! Streams a thousand observations into a space, each exactly once, and tells what became of them:
-//! `cargo run -p engram-client --example observe -- 127.0.0.1:7101 127.0.0.1:7102`
+//! `cargo run -p engram-client --example observe -- 127.0.0.1:7600 127.0.0.1:7601`
 #![allow(clippy::print_stdout, reason = "an example's output")]
 
 use engram_client::{Client, ClientError, Event, Kind, ObserveOptions, SpaceConfig, observation};
@@ -8,7 +8,7 @@ use engram_client::{Client, ClientError, Event, Kind, ObserveOptions, SpaceConfi
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut endpoints: Vec<String> = std::env::args().skip(1).collect();
     if endpoints.is_empty() {
-        endpoints.push("127.0.0.1:7101".into());
+        endpoints.push("127.0.0.1:7600".into());
     }
     let client = Client::connect(endpoints)?;
     let config = SpaceConfig { name: "example".into(), dim: 4, ..SpaceConfig::default() };

@@ -1,5 +1,5 @@
 //! Asks each node for the memories nearest to a cue, after the `observe` example has run:
-//! `cargo run -p engram-client --example recall -- 127.0.0.1:7101 127.0.0.1:7102`
+//! `cargo run -p engram-client --example recall -- 127.0.0.1:7600 127.0.0.1:7601`
 #![allow(clippy::print_stdout, reason = "an example's output")]
 
 use engram_client::{Client, Level, Recall};
@@ -8,7 +8,7 @@ use engram_client::{Client, Level, Recall};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut endpoints: Vec<String> = std::env::args().skip(1).collect();
     if endpoints.is_empty() {
-        endpoints.push("127.0.0.1:7101".into());
+        endpoints.push("127.0.0.1:7600".into());
     }
     let client = Client::connect(endpoints)?;
     let cue = vec![1.0, 0.1, 0.9, 0.2];

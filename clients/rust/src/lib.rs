@@ -4,7 +4,7 @@
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! use engram_client::{Client, ObserveOptions, Recall, observation};
 //! # #[cfg(feature = "tcp")] {
-//! let client = Client::connect(["127.0.0.1:7101", "127.0.0.1:7102", "127.0.0.1:7103"])?;
+//! let client = Client::connect(["127.0.0.1:7600", "127.0.0.1:7601", "127.0.0.1:7602"])?;
 //! let observer = client.observe("notes", ObserveOptions::default()).await?;
 //! observer.push(observation("the kettle is on", &[0.1, 0.9])).await?;
 //! observer.finish().await?;
@@ -53,9 +53,9 @@ pub use engram_proto::wire::v1::{
 pub use engram_proto::{Error, Kind, WriteClass};
 pub use error::{ClientError, ObserveError, Stopped};
 pub use list::{List, Listing, Pages};
-pub use observe::{Event, ObserveOptions, Observer, Summary, observation};
+pub use observe::{Credit, Event, ObserveOptions, Observer, Summary, observation};
 pub use pool::ReadToken;
-pub use recall::{Answer, Level, Recall};
+pub use recall::{Answer, Level, Recall, RecallPages};
 pub use rows::{Forgotten, Named, Which};
 pub use timing::Timing;
 pub use watch::{Change, Watch, Watcher};

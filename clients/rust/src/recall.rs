@@ -1,13 +1,14 @@
 //! Recalls: the nearest memories, from any node, at a snapshot that the answer states.
 
-use crate::call::{Failure, read};
+use crate::call::{Failure, read, silent};
 use crate::client::memory;
 use crate::route::Purpose;
 use crate::{Client, Error, Filter, Hit, ReadToken, Snapshot};
-use engram_proto::transport::Channel;
-use engram_proto::wire::v1::{self, recall_response};
+use engram_proto::transport::{Channel, World, timeout};
+use engram_proto::wire::v1::{self, RecallResponse, recall_response};
 use engram_proto::{limits, query};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tonic::Streaming;
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,6 +81,65 @@ pub struct Answer {
     pub hits: Vec<Hit>,
 }
 
+/// An answer page by page, from one node at one snapshot. It can't move to another node: on an error, ask again.
+pub struct RecallPages {
+    world: Arc<dyn World>,
+    channel: Channel,
+    silence: Duration,
+    request_id: u64,
+    snapshot: Snapshot,
+    /// Hits that may still come.
+    left: usize,
+    first: Option<Vec<Hit>>,
+    ended: bool,
+    stream: Streaming<RecallResponse>,
+}
+
+impl RecallPages {
+    /// The one snapshot of all pages.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// The next hits, best first, never an empty page; `None` at the end. Cancel safe.
+    /// Errors: `InDoubt` when the connection broke or fell silent.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<Hit>>, Error> {
+        if let Some(hits) = self.first.take().filter(|hits| !hits.is_empty()) {
+            return Ok(Some(hits));
+        }
+        while !self.ended {
+            let hits = match timeout(&*self.world.clone(), self.silence, self.receive()).await {
+                Some(hits) => hits.map_err(|failure| failure.error)?,
+                None => {
+                    self.channel.reset().await;
+                    return Err(silent(&self.channel, self.silence).error);
+                }
+            };
+            if !hits.is_empty() {
+                return Ok(Some(hits));
+            }
+        }
+        Ok(None)
+    }
+
+    /// One page off the stream: at most k hits in all, whatever the server sends.
+    async fn receive(&mut self) -> Result<Vec<Hit>, Failure> {
+        let Some(response) = self.stream.message().await? else {
+            return Err(Error::in_doubt("the node closed the stream before the last page; ask again").into());
+        };
+        let page = match response.outcome {
+            Some(recall_response::Outcome::Result(page)) if response.request_id == self.request_id => page,
+            Some(recall_response::Outcome::Error(error)) => return Err(Error::from(error).into()),
+            _ => return Err(Error::in_doubt("the node answered another question; ask again").into()),
+        };
+        self.snapshot = page.snapshot.unwrap_or(self.snapshot);
+        self.ended = page.last;
+        let more = || Error::in_doubt("the node sent more hits than were asked for; ask again");
+        self.left = self.left.checked_sub(page.hits.len()).ok_or_else(more)?;
+        Ok(page.hits)
+    }
+}
+
 impl Client {
     /// Recalls the nearest memories. Goes on to other endpoints until the deadline. Errors: `Invalid`, `NotFound`
     /// at once; `Behind`, `Quarantined`, `InDoubt` and others as the last attempt's. Cancel safe.
@@ -88,6 +148,42 @@ impl Client {
             let pinned = self.on(node);
             return Box::pin(pinned.recall(Recall { node: None, ..recall })).await;
         }
+        let (deadline, request) = (recall.deadline, self.question(recall)?);
+        let answer = read(self, Purpose::Read, deadline, |channel, budget| {
+            let (client, request) = (self.clone(), within(&request, budget));
+            Box::pin(async move {
+                let mut pages = ask(&client, channel, request).await?;
+                let mut hits = pages.first.take().unwrap_or_default();
+                while !pages.ended {
+                    hits.extend(pages.receive().await?);
+                }
+                Ok(Answer { snapshot: pages.snapshot, hits })
+            })
+        });
+        let answer = answer.await?;
+        self.answered(answer.snapshot);
+        Ok(answer)
+    }
+
+    /// The same, page by page: the first is there before the others are read, and one at a time is in memory. Other
+    /// endpoints are tried until the first page has come or the deadline has passed. Errors: as [`Client::recall`].
+    /// Cancel safe.
+    pub async fn recall_pages(&self, recall: Recall) -> Result<RecallPages, Error> {
+        if let Some(node) = &recall.node {
+            let pinned = self.on(node);
+            return Box::pin(pinned.recall_pages(Recall { node: None, ..recall })).await;
+        }
+        let (deadline, request) = (recall.deadline, self.question(recall)?);
+        let pages = read(self, Purpose::Read, deadline, |channel, budget| {
+            let (client, request) = (self.clone(), within(&request, budget));
+            Box::pin(async move { ask(&client, channel, request).await })
+        });
+        let pages = pages.await?;
+        self.answered(pages.snapshot);
+        Ok(pages)
+    }
+
+    fn question(&self, recall: Recall) -> Result<v1::RecallRequest, Error> {
         let request = v1::RecallRequest {
             request_id: self.pool.operation().0,
             space: recall.space,
@@ -103,47 +199,38 @@ impl Client {
             own_observations: false,
         };
         query::check_recall(&request)?;
-        let answer = read(self, Purpose::Read, recall.deadline, |channel, budget| {
-            let request = v1::RecallRequest { deadline_ms: server_wait_ms(budget), ..request.clone() };
-            Box::pin(ask(channel, request))
-        })
-        .await?;
-        let Snapshot { applied_index: log_index, incarnation, .. } = answer.snapshot;
-        // An answer about the past says nothing of now, but its index was reached: the token never falls.
+        Ok(request)
+    }
+
+    /// An answer about the past says nothing of now, but its index was reached: the token never falls.
+    fn answered(&self, snapshot: Snapshot) {
+        let Snapshot { applied_index: log_index, incarnation, .. } = snapshot;
         self.pool.raise(ReadToken { log_index, incarnation });
-        Ok(answer)
     }
 }
 
-/// Sends one question on its own stream and gathers its pages: at most k hits, whatever the server sends.
-async fn ask(channel: Channel, request: v1::RecallRequest) -> Result<Answer, Failure> {
-    let (id, k) = (request.request_id, request.k as usize);
+/// Sends one question on its own stream and waits for the first page.
+async fn ask(client: &Client, channel: Channel, request: v1::RecallRequest) -> Result<RecallPages, Failure> {
+    let (request_id, left) = (request.request_id, request.k as usize);
     let questions = futures_util::stream::iter([request]);
-    let mut pages = memory(&channel).recall_stream(questions).await?.into_inner();
-    let mut answer: Option<Answer> = None;
-    while let Some(response) = pages.message().await? {
-        let page = match response.outcome {
-            Some(recall_response::Outcome::Result(page)) if response.request_id == id => page,
-            Some(recall_response::Outcome::Error(error)) => return Err(Error::from(error).into()),
-            _ => return Err(Error::in_doubt("the node answered another question; ask again").into()),
-        };
-        let so_far = answer.get_or_insert_with(|| Answer { snapshot: Snapshot::default(), hits: Vec::new() });
-        if let Some(snapshot) = page.snapshot {
-            so_far.snapshot = snapshot;
-        }
-        so_far.hits.extend(page.hits);
-        if so_far.hits.len() > k {
-            return Err(Error::in_doubt(format!("the node sent over {k} hits; ask again")).into());
-        }
-        if page.last {
-            return answer.ok_or_else(|| unfinished().into());
-        }
-    }
-    Err(unfinished().into())
+    let stream = memory(&channel).recall_stream(questions).await?.into_inner();
+    let mut pages = RecallPages {
+        world: client.pool.world.clone(),
+        channel,
+        silence: client.pool.timing.silence,
+        request_id,
+        snapshot: Snapshot::default(),
+        left,
+        first: None,
+        ended: false,
+        stream,
+    };
+    pages.first = Some(pages.receive().await?);
+    Ok(pages)
 }
 
-fn unfinished() -> Error {
-    Error::in_doubt("the node closed the stream before the last page; ask again")
+fn within(request: &v1::RecallRequest, budget: Duration) -> v1::RecallRequest {
+    v1::RecallRequest { deadline_ms: server_wait_ms(budget), ..request.clone() }
 }
 
 /// The server's wait ends a little before ours, so that it can still say how far behind it is.

@@ -190,7 +190,8 @@ impl Session {
                     return Err(Error::in_doubt(text));
                 }
                 Step::Incoming(None) => {
-                    half_closed = true;
+                    // Nobody can let the acks go any more: held back for ever, they would keep the session alive.
+                    (half_closed, self.paused) = (true, false);
                     Ok(())
                 }
                 // Too large, or no message at all: the stream cannot go on, and says why.

@@ -10,7 +10,9 @@ use crate::call::Failure;
 use crate::client::memory;
 use crate::{AckStage, Error, Kind, ReadToken};
 use engram_proto::transport::{Channel, World};
-use engram_proto::wire::v1::{ObserveRequest, ObserveResponse, SessionOpened, observe_request, observe_response};
+use engram_proto::wire::v1::{
+    FlowControl, FlowKind, ObserveRequest, ObserveResponse, SessionOpened, observe_request, observe_response,
+};
 use futures_util::Stream;
 use futures_util::future::BoxFuture;
 use std::pin::Pin;
@@ -42,6 +44,8 @@ pub(crate) struct Link {
     heard: Duration,
     moved: Duration,
     owed: bool,
+    /// The server was told to hold acks back.
+    holds_acks: bool,
     unsent_since: Option<Duration>,
     hold_until: Duration,
     timer: Option<(Duration, BoxFuture<'static, ()>)>,
@@ -72,6 +76,7 @@ impl Link {
             heard: now,
             moved: now,
             owed: false,
+            holds_acks: false,
             unsent_since: None,
             hold_until: Duration::ZERO,
             timer: None,
@@ -157,6 +162,7 @@ impl Link {
 
     /// Sends what is due; the answer is when something will be due that is not yet.
     fn send(&mut self, cx: &mut Context<'_>, setting: &Setting, now: Duration) -> Option<Duration> {
+        self.tell_hold(cx, setting, now);
         if now < self.hold_until {
             return Some(self.hold_until);
         }
@@ -185,8 +191,26 @@ impl Link {
         }
     }
 
-    /// When this stream is to be taken for dead, if it owes us anything.
+    /// Passes on that the owner holds acks back, or does not any more.
+    fn tell_hold(&mut self, cx: &mut Context<'_>, setting: &Setting, now: Duration) {
+        let wanted = setting.shared.with(|state| state.hold_acks);
+        if wanted == self.holds_acks || self.feed.poll_room(cx).is_pending() {
+            return;
+        }
+        self.holds_acks = wanted;
+        // The silence that was asked for says nothing of the server.
+        (self.heard, self.moved) = (self.heard.max(now), self.moved.max(now));
+        let kind = if wanted { FlowKind::Pause } else { FlowKind::Resume };
+        let flow = FlowControl { kind: kind.into(), ..FlowControl::default() };
+        self.feed.send(ObserveRequest { message: Some(observe_request::Message::Flow(flow)) });
+    }
+
+    /// When this stream is to be taken for dead, if it owes us anything. HTTP/2's pings look after a stream whose acks
+    /// are held back.
     fn silent_at(&mut self, setting: &Setting, now: Duration) -> Option<Duration> {
+        if self.holds_acks {
+            return None;
+        }
         let look = |window: &Window| (window.is_empty(), window.in_flight() > 0 && !window.is_paused());
         let (empty, moving) = setting.shared.with(|state| look(&state.window));
         if empty {

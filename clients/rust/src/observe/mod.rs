@@ -1,25 +1,27 @@
 //! One exactly-once stream: an [`Observer`] numbers what is pushed, keeps it until it is acked, and resumes by
 //! itself over dropped connections, leader changes and crashes.
 //!
-//! `window` is the machine without I/O, `link` one live stream, `driver` the task that keeps the session connected.
+//! `window` is the machine without I/O, `link` one live stream, `driver` the task that keeps the session connected,
+//! `resume` its beginning, `flow` what its owner may hold back.
 
 mod driver;
 mod event;
 mod feed;
+mod flow;
 mod link;
 #[cfg(test)]
 mod model;
+mod resume;
 mod shared;
 mod window;
 
 pub use event::Event;
+pub use flow::Credit;
 pub use shared::Summary;
 
-use crate::call::read;
-use crate::route::Purpose;
-use crate::{AckStage, Client, Error, Observation, ObserveError, Priority, ReadToken};
-use engram_proto::wire::v1::{OpenSession, SessionOpened, observe_request};
-use engram_proto::{limits, query};
+use crate::{AckStage, Error, Observation, ObserveError, Priority, ReadToken};
+use engram_proto::limits;
+use engram_proto::wire::v1::SessionOpened;
 use futures_util::future::poll_fn;
 use prost::Message;
 use shared::{Shared, State};
@@ -100,69 +102,6 @@ pub struct Observer {
     shared: Arc<Shared>,
     opened: SessionOpened,
     batch_rows: usize,
-}
-
-impl Client {
-    /// Opens a session in a space. An attempt without an answer is followed by another: a session that was opened
-    /// and not used expires. Errors: `Invalid`, `NotFound` at once; others as the last attempt's when the deadline
-    /// has passed. Nothing was observed yet, so nothing is in doubt. Cancel safe.
-    pub async fn observe(&self, space: &str, options: ObserveOptions) -> Result<Observer, Error> {
-        query::check_space_name(space)?;
-        let options = options.complete();
-        let open = OpenSession {
-            space: space.to_string(),
-            ack_stage: options.stage.into(),
-            priority: options.priority.into(),
-        };
-        let (link, opened, endpoint) = read(self, Purpose::Write, self.pool.timing.deadline, |channel, _| {
-            let (world, first) = (self.pool.world.clone(), observe_request::Message::Open(open.clone()));
-            Box::pin(async move {
-                let endpoint = channel.address().to_string();
-                let (link, opened) = link::Link::open(world, channel, first).await?;
-                Ok((link, opened, endpoint))
-            })
-        })
-        .await?;
-        let shared = Shared::new(self.pool.clone(), options.limits(), options.stage, options.events, opened.session);
-        shared.with(|state| {
-            state.incarnation = opened.incarnation;
-            state.window.opened(&opened).map_err(|_| {
-                let text =
-                    format!("the new session {} stands at {}; open another", opened.session, opened.last_sequence);
-                Error::in_doubt(text)
-            })
-        })?;
-        Ok(self.drive(Arc::new(shared), options, link, opened, &endpoint))
-    }
-
-    fn drive(
-        &self,
-        shared: Arc<Shared>,
-        options: ObserveOptions,
-        link: link::Link,
-        opened: SessionOpened,
-        endpoint: &str,
-    ) -> Observer {
-        let mut route = self.route(Purpose::Write);
-        route.connected(endpoint);
-        route.prefer(&opened.leader_address);
-        let driver = driver::Driver {
-            setting: link::Setting {
-                shared: shared.clone(),
-                world: self.pool.world.clone(),
-                options,
-                silence: self.pool.timing.silence,
-            },
-            pool: self.pool.clone(),
-            route,
-            incarnation: opened.incarnation,
-            doubtful: 0,
-            doubtful_at: Duration::ZERO,
-            stalled_since: None,
-        };
-        self.pool.world.spawn("engram-observer", Box::pin(driver.run(link)));
-        Observer { shared, opened, batch_rows: options.batch_rows }
-    }
 }
 
 impl Observer {
@@ -265,6 +204,16 @@ impl Observer {
     /// The session's id: the log index of its opening.
     pub fn session(&self) -> u64 {
         self.opened.session
+    }
+
+    /// The cluster's incarnation: what [`Client::resume`](crate::Client::resume) needs besides the session's id.
+    pub fn incarnation(&self) -> u64 {
+        self.opened.incarnation
+    }
+
+    /// What was committed when this observer began: 0, unless it took up a session.
+    pub fn last_sequence(&self) -> u64 {
+        self.opened.last_sequence
     }
 
     /// Components of an embedding in this space.

@@ -36,6 +36,8 @@ pub(crate) struct State {
     pub stopped: Option<Box<Stopped>>,
     /// Somebody waits for acks or room: half a batch is better than none.
     pub hurry: bool,
+    /// The owner wants acks held back.
+    pub hold_acks: bool,
     closed: bool,
     driver: Option<Waker>,
     owners: Vec<Waker>,
@@ -56,6 +58,7 @@ impl Shared {
             incarnation: 0,
             stopped: None,
             hurry: false,
+            hold_acks: false,
             closed: false,
             driver: None,
             owners: Vec::new(),

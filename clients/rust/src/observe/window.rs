@@ -9,6 +9,7 @@
 //! number); `window_bounded`.
 
 use super::event::Event;
+use super::flow::Credit;
 use crate::{AckStage, Error, Kind, Observation, WriteClass, timing::RETRY_AFTER_MAX};
 use engram_proto::wire::v1::{Ack, FlowControl, FlowKind, ObserveBatch, Refused, SessionOpened};
 use prost::Message;
@@ -92,6 +93,16 @@ impl Window {
             pace_rows: limits.rows,
             paused: false,
         }
+    }
+
+    /// The session has this much from before: the first row pushed here comes after it.
+    pub fn begin_after(&mut self, last_sequence: u64) {
+        self.acked = last_sequence;
+    }
+
+    /// What the server allows in flight.
+    pub fn credit(&self) -> Credit {
+        Credit { rows: self.credit_rows, bytes: self.credit_bytes }
     }
 
     /// Room for one more row; an empty window takes a row of any size.
