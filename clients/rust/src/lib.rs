@@ -25,7 +25,9 @@
 //! first one was surely not taken), `window_bounded` (what is unacked is bounded by the options and by the server's
 //! credit).
 //!
-//! Leaves out: TLS, WebSocket, and the offline spool.
+//! With the feature `spool` observations outlive the process on disk: `Spool`.
+//!
+//! Leaves out: TLS and WebSocket.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -39,6 +41,8 @@ mod recall;
 mod route;
 mod rows;
 mod seed;
+#[cfg(feature = "spool")]
+mod spool;
 mod timing;
 mod watch;
 #[cfg(feature = "tcp")]
@@ -57,6 +61,8 @@ pub use observe::{Credit, Event, ObserveOptions, Observer, Summary, observation}
 pub use pool::ReadToken;
 pub use recall::{Answer, Level, Recall, RecallPages};
 pub use rows::{Forgotten, Named, Which};
+#[cfg(feature = "spool")]
+pub use spool::{Delivered, Delivery, Spool, SpoolError, Waiting};
 pub use timing::Timing;
 pub use watch::{Change, Watch, Watcher};
 #[cfg(feature = "tcp")]

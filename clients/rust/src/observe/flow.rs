@@ -33,4 +33,17 @@ impl Observer {
     pub fn credit(&self) -> Credit {
         self.shared.with(|state| state.window.credit())
     }
+
+    /// After a refusal nothing more is sent until [`Observer::refusal_noted`]: the refused row's number goes to no other
+    /// row before.
+    #[cfg(feature = "spool")]
+    pub(crate) fn confirm_refusals(&self) {
+        self.shared.with(|state| state.confirms_refusals = true);
+    }
+
+    /// The refusal that was heard is on disk.
+    #[cfg(feature = "spool")]
+    pub(crate) fn refusal_noted(&self) {
+        self.shared.nudge(|state| state.refusal_open = false);
+    }
 }

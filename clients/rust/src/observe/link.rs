@@ -152,6 +152,7 @@ impl Link {
                     }
                     Reaction::Tell(event) => {
                         (self.progressed, self.moved) = (true, now);
+                        shared.with(|state| state.refusal_open = state.confirms_refusals);
                         shared.tell(vec![event]);
                     }
                 }
@@ -165,6 +166,9 @@ impl Link {
         self.tell_hold(cx, setting, now);
         if now < self.hold_until {
             return Some(self.hold_until);
+        }
+        if setting.shared.with(|state| state.refusal_open) {
+            return None;
         }
         loop {
             let options = &setting.options;

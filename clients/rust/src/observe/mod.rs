@@ -29,7 +29,7 @@ use std::task::{Context, Poll};
 use std::{sync::Arc, time::Duration};
 
 /// Bytes of one encoded observation that are worth sending: ten times what the limits of its fields add up to.
-const OBSERVATION_BYTES_MAX: usize = 1024 * 1024;
+pub(crate) const OBSERVATION_BYTES_MAX: usize = 1024 * 1024;
 
 /// How to stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -38,6 +38,9 @@ pub(crate) struct State {
     pub hurry: bool,
     /// The owner wants acks held back.
     pub hold_acks: bool,
+    /// A refusal stops the sending until the owner has noted it; and one has.
+    pub confirms_refusals: bool,
+    pub refusal_open: bool,
     closed: bool,
     driver: Option<Waker>,
     owners: Vec<Waker>,
@@ -59,6 +62,8 @@ impl Shared {
             stopped: None,
             hurry: false,
             hold_acks: false,
+            confirms_refusals: false,
+            refusal_open: false,
             closed: false,
             driver: None,
             owners: Vec::new(),

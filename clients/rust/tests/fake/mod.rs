@@ -52,6 +52,8 @@ pub struct State {
     pub log: Vec<Logged>,
     /// Session to (connection, last sequence).
     pub sessions: BTreeMap<u64, (u64, u64)>,
+    /// Expired sessions that are remembered, with their last sequence.
+    pub tombstones: BTreeMap<u64, u64>,
     pub index: u64,
     pub faults: BTreeMap<String, Faults>,
     pub leader: String,
@@ -166,6 +168,14 @@ impl State {
         self.faults.get(node).cloned().unwrap_or_default()
     }
 
+    /// All sessions expire; they are remembered or not.
+    pub fn expire(&mut self, remembered: bool) {
+        let gone = std::mem::take(&mut self.sessions);
+        if remembered {
+            self.tombstones.extend(gone.into_iter().map(|(session, (_, last))| (session, last)));
+        }
+    }
+
     pub fn next_index(&mut self) -> u64 {
         self.index += 1;
         self.index
@@ -174,7 +184,8 @@ impl State {
     /// The apply: repeats, gaps, refusals, one row after the other.
     pub fn apply(&mut self, session: u64, connection: u64, sequence: u64, row: Observation) -> Result<Applied, Error> {
         let Some(&(current, last)) = self.sessions.get(&session) else {
-            return Err(Error::session_lost(format!("session {session} is gone"), None));
+            let last = self.tombstones.get(&session).copied();
+            return Err(Error::session_lost(format!("session {session} is gone"), last));
         };
         if current != connection {
             return Err(Error::new(engram_proto::Kind::Superseded, "a newer connection has the session"));

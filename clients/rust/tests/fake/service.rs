@@ -48,7 +48,10 @@ impl Node {
                 }
                 Some(observe_request::Message::Resume(resume)) => match state.sessions.get(&resume.session) {
                     Some((_, last)) => (resume.session, *last),
-                    None => return Err(Error::session_lost("expired", None)),
+                    None => {
+                        let last = state.tombstones.get(&resume.session).copied();
+                        return Err(Error::session_lost("expired", last));
+                    }
                 },
                 _ => return Err(Error::invalid("open or resume first")),
             };
