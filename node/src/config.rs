@@ -22,6 +22,9 @@ pub struct Config {
     /// `host:port` for other nodes.
     #[serde(default = "default_peer_listen")]
     pub peer_listen: String,
+    /// Whether the two may be addresses that other machines reach, though nothing here is encrypted or authenticated.
+    #[serde(default)]
+    pub insecure_listen: bool,
     /// Origins whose pages may open a WebSocket here, as `https://app.example`; pages of this host always may.
     #[serde(default, deserialize_with = "origins")]
     pub allowed_origins: Vec<String>,
@@ -151,6 +154,13 @@ fn is_origin(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.contains('@') && rest.parse::<http::uri::Authority>().is_ok())
 }
 
+/// Whether only this machine can reach `host:port`. Names but `localhost` may mean anything, and are not looked up.
+fn is_loopback(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare.eq_ignore_ascii_case("localhost") || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
 fn default_cluster() -> String {
     "engram".into()
 }
@@ -170,6 +180,7 @@ impl Config {
             data_dir: data_dir.into(),
             listen: default_listen(),
             peer_listen: default_peer_listen(),
+            insecure_listen: false,
             allowed_origins: Vec::new(),
             index_workers: 0,
             raft: RaftConfig::default(),
@@ -193,6 +204,13 @@ impl Config {
             let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
             if port.is_none_or(|port| port.parse::<u16>().is_err()) {
                 return Err(format!("{key} is {address:?}; write host:port, as 127.0.0.1:7600"));
+            }
+            if !self.insecure_listen && !is_loopback(address) {
+                return Err(format!(
+                    "{key} is {address:?}, which other machines may reach, and this node has neither TLS nor \
+                     authentication; listen on 127.0.0.1 or [::1] behind something that has them, or allow it with \
+                     insecure_listen (--insecure-listen) in a network that you trust"
+                ));
             }
         }
         if let Some(bad) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
@@ -233,6 +251,20 @@ mod tests {
         says(Config { node_id: 0, ..good.clone() }, "node_id");
         says(Config { listen: "7600".into(), ..good.clone() }, "listen");
         says(Config { peer_listen: "host:99999".into(), ..good.clone() }, "peer_listen");
+        for open in
+            ["0.0.0.0:7600", "[::]:7600", "10.0.0.1:7600", "node-1:7600", "localhost.example:7600", "128.0.0.1:1"]
+        {
+            let open = Config { listen: open.into(), ..good.clone() };
+            says(open.clone(), "listen");
+            says(
+                Config { listen: good.listen.clone(), peer_listen: open.listen.clone(), ..good.clone() },
+                "peer_listen",
+            );
+            assert_eq!(Config { insecure_listen: true, ..open }.validate(), Ok(()));
+        }
+        for closed in ["127.0.0.1:0", "127.9.9.9:7600", "[::1]:7600", "localhost:7600"] {
+            assert_eq!(Config { listen: closed.into(), ..good.clone() }.validate(), Ok(()));
+        }
         for bad in ["*", "app.example", "https://app.example/", "ftp://app.example", "https://"] {
             says(Config { allowed_origins: vec![bad.into()], ..good.clone() }, "allowed_origins");
         }

@@ -132,6 +132,7 @@ fn config(node: u64) -> Config {
     let mut config = Config::new(node, format!("/n{node}"));
     config.listen = format!("0.0.0.0:{CLIENT_PORT}");
     config.peer_listen = format!("0.0.0.0:{PEER_PORT}");
+    config.insecure_listen = true;
     config.raft = RaftConfig { snapshot_bytes: 48 << 10, keep_entries: 50, ..RaftConfig::default() };
     config.wal = WalConfig { segment_bytes: 128 << 10, cache_bytes: 64 << 10 };
     config

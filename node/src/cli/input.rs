@@ -88,10 +88,15 @@ impl Source {
         }
     }
 
+    /// The file that names it.
+    pub fn path(&self) -> &Path {
+        let (Self::Jsonl(path) | Self::Npy { path, .. }) = self;
+        path
+    }
+
     /// Where a row stands.
     pub fn place(&self, line: usize) -> String {
-        let (Self::Jsonl(path) | Self::Npy { path, .. }) = self;
-        format!("{}:{line}", path.display())
+        format!("{}:{line}", self.path().display())
     }
 
     /// Components of the first row's embedding.

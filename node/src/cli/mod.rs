@@ -19,6 +19,7 @@ mod rows;
 mod serve;
 mod settings;
 mod space;
+mod spooled;
 mod terms;
 mod watch;
 

@@ -1,7 +1,8 @@
-//! `engram observe`: a file into a space, exactly once as long as the command runs.
+//! `engram observe`: a file into a space, exactly once as long as the command runs, or with a spool for as long as that is kept.
 
 use super::exit::{Code, Failure};
 use super::input::Source;
+use super::spooled::{self, SpoolArgs};
 use super::{Target, feed, out, space};
 use clap::Args;
 use engram_client::{Client, ClientError, Event, Kind, ObserveOptions, SpaceConfig};
@@ -14,7 +15,7 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 pub struct ObserveArgs {
     /// JSON lines: {"text": "…", "embedding": [..], "time_ms"?: 0, "metadata"?: {..}}.
-    #[arg(value_name = "FILE", required_unless_present = "npy", conflicts_with = "npy")]
+    #[arg(value_name = "FILE", required_unless_present_any = ["npy", "spool"], conflicts_with = "npy")]
     file: Option<PathBuf>,
     /// Embeddings as an .npy array of float16 or float32, a row each; with --text.
     #[arg(long, value_name = "FILE", requires = "text")]
@@ -24,27 +25,33 @@ pub struct ObserveArgs {
     text: Option<PathBuf>,
     /// The space.
     #[arg(long)]
-    space: String,
+    pub space: String,
     /// Make the space if it is not there: cosine, with the first row's dimensions.
     #[arg(long)]
     create: bool,
     /// Print a summary as JSON.
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     #[command(flatten)]
-    target: Target,
+    pub spooling: SpoolArgs,
+    #[command(flatten)]
+    pub target: Target,
 }
 
 /// Refusals that are told one by one; the others are counted.
-const REFUSALS_TOLD: u64 = 10;
+pub const REFUSALS_TOLD: u64 = 10;
 
-/// Streams the file; fails if any row was refused.
+/// Streams the file, or through a spool; fails if any row was refused.
 pub async fn run(args: ObserveArgs) -> Result<(), Failure> {
     let source = match (&args.npy, &args.text, &args.file) {
-        (Some(npy), Some(text), _) => Source::npy(npy, text)?,
-        (_, _, Some(file)) => Source::Jsonl(file.clone()),
-        _ => return Err(Failure::input("name a file, or --npy with --text")),
+        (Some(npy), Some(text), _) => Some(Source::npy(npy, text)?),
+        (_, _, Some(file)) => Some(Source::Jsonl(file.clone())),
+        _ => None,
     };
+    if let Some(dir) = &args.spooling.spool {
+        return spooled::run(&args, dir, source).await;
+    }
+    let source = source.ok_or_else(|| Failure::input("name a file, or --npy with --text"))?;
     let client = args.target.client()?;
     let config = config(&client, &args, &source).await?;
     let total = source.check(Shape::of(&config))?;
@@ -86,7 +93,8 @@ pub async fn run(args: ObserveArgs) -> Result<(), Failure> {
     }
 }
 
-async fn config(client: &Client, args: &ObserveArgs, source: &Source) -> Result<SpaceConfig, Failure> {
+/// The space's configuration; makes the space if that was asked for.
+pub async fn config(client: &Client, args: &ObserveArgs, source: &Source) -> Result<SpaceConfig, Failure> {
     if let Some(config) = space::find(client, &args.space).await? {
         return Ok(config);
     }

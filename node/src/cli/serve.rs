@@ -33,6 +33,9 @@ pub struct ServeArgs {
     /// host:port for other nodes.
     #[arg(long, value_name = "ADDRESS")]
     pub peer_listen: Option<String>,
+    /// Allow --listen and --peer-listen to be addresses that other machines reach, without TLS or authentication.
+    #[arg(long)]
+    pub insecure_listen: bool,
     /// Origins whose pages may open a WebSocket here, with commas; pages of this host always may.
     #[arg(long, value_name = "ORIGINS", value_delimiter = ',')]
     pub allowed_origins: Option<Vec<String>>,

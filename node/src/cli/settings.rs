@@ -41,6 +41,7 @@ fn flags(mut figment: Figment, args: &ServeArgs) -> Figment {
     set("data_dir", args.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned().into()));
     set("listen", args.listen.clone().map(Into::into));
     set("peer_listen", args.peer_listen.clone().map(Into::into));
+    set("insecure_listen", args.insecure_listen.then(|| true.into()));
     set("allowed_origins", args.allowed_origins.clone().map(Into::into));
     set("index_workers", args.index_workers.map(Into::into));
     figment

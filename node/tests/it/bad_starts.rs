@@ -24,6 +24,14 @@ async fn a_bad_configuration_is_named_by_file_and_key() {
         assert_eq!(code, 2, "{said}");
         assert!(words.iter().all(|word| said.contains(word)), "{words:?} not in: {said}");
     }
+    for (key, flag) in [("listen", "--listen"), ("peer_listen", "--peer-listen")] {
+        std::fs::write(&file, format!("node_id = 1\ndata_dir = \"x\"\n{key} = \"0.0.0.0:0\"\n")).expect("written");
+        let flags = ["serve", "--node-id", "1", "--data-dir", "x", flag, "0.0.0.0:0"];
+        for args in [&["serve", "--config", path][..], &flags] {
+            let (code, _, said) = engram(args).await;
+            assert!(code == 2 && said.contains(key) && said.contains("--insecure-listen"), "{code}: {said}");
+        }
+    }
     std::fs::write(&file, [0xff, 0xfe]).expect("written");
     let (code, _, said) = engram(&["serve", "--config", path]).await;
     assert!(code == 2 && said.contains("UTF-8"), "{code}: {said}");

@@ -11,6 +11,7 @@ mod common;
 mod examples;
 mod full_disk;
 mod rows;
+mod spool;
 mod three_nodes;
 mod ws;
 mod ws_client;

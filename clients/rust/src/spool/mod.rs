@@ -87,6 +87,11 @@ impl Spool {
         self.store.set(|state| state.finished = true);
     }
 
+    /// Whether [`Spool::deliver`] runs.
+    pub fn is_delivering(&self) -> bool {
+        self.store.with(|state| state.delivering)
+    }
+
     /// What waits now.
     pub fn waiting(&self) -> Waiting {
         self.store.with(|state| Waiting {
