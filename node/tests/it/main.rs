@@ -8,6 +8,7 @@ mod bad_rows;
 mod bad_starts;
 mod command;
 mod common;
+mod errors;
 mod examples;
 mod full_disk;
 mod rows;

@@ -10,9 +10,9 @@ use std::{sync::Arc, time::Duration};
 pub type Routes = tonic::service::Routes;
 
 /// Concurrent requests of one HTTP/2 connection.
-const STREAMS_MAX: u32 = 1024;
+pub const STREAMS_MAX: u32 = 1024;
 /// An HTTP/1 client that does not finish its header by then is dropped.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end, or until a WebSocket takes it over. Cancel safe: dropping the future drops the
 /// connection.
