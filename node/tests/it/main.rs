@@ -4,6 +4,7 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::disallowed_methods, reason = "tests use the real world directly")]
 
+mod abuse;
 mod bad_rows;
 mod bad_starts;
 mod command;

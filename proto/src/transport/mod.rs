@@ -6,6 +6,7 @@
 //! Leaves out: TLS, which wraps the stream before it gets here.
 
 mod channel;
+mod opening;
 mod serve;
 
 pub use channel::Channel;
