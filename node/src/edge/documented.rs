@@ -70,12 +70,13 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
     let source = include_str!("../../../proto/src/limits.rs");
     let config = Config::new(1, "data");
     let (admission, stream) = (config.admission, config.stream);
-    let named: [(&str, u64); 27] = [
+    let named: [(&str, u64); 30] = [
         ("TEXT_BYTES_MAX", limits::TEXT_BYTES_MAX as u64),
         ("DIM_MIN", limits::DIM_MIN as u64),
         ("DIM_MAX", limits::DIM_MAX as u64),
         ("METADATA_ENTRIES_MAX", limits::METADATA_ENTRIES_MAX as u64),
         ("METADATA_BYTES_MAX", limits::METADATA_BYTES_MAX as u64),
+        ("ID_BYTES_MAX", limits::ID_BYTES_MAX as u64),
         ("SPACE_NAME_BYTES_MAX", limits::SPACE_NAME_BYTES_MAX as u64),
         ("BATCH_ROWS_MAX", limits::BATCH_ROWS_MAX as u64),
         ("MESSAGE_BYTES_MAX", limits::MESSAGE_BYTES_MAX as u64),
@@ -87,6 +88,8 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
         ("M_MAX", limits::M_MAX.into()),
         ("EF_CONSTRUCTION_MAX", limits::EF_CONSTRUCTION_MAX.into()),
         ("DEADLINE_MS_MAX", limits::DEADLINE_MS_MAX.into()),
+        ("STALENESS_MS_MAX", limits::STALENESS_MS_MAX.into()),
+        ("TTL_MS_MIN", limits::TTL_MS_MIN),
         ("SPACES_MAX", spaces::SPACES_MAX as u64),
         ("SESSIONS_MAX", sessions::SESSIONS_MAX as u64),
         ("TOMBSTONES_MAX", sessions::TOMBSTONES_MAX as u64),
