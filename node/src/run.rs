@@ -35,7 +35,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as channel};
 use tower_layer::Layer;
 
 /// Connections that may be open at once, on each of the two ports.
-const CONNECTIONS_MAX: usize = 4096;
+pub const CONNECTIONS_MAX: usize = 4096;
 /// Between two looks at what is left to drain.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 

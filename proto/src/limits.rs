@@ -33,7 +33,7 @@ pub const ROWS_NAMED_MAX: usize = 1000;
 /// Links a row makes.
 pub const M_MAX: u32 = 64;
 /// Width of the search that finds a new row's links.
-pub const EF_CONSTRUCTION_MAX: u32 = 2_000;
+pub const EF_CONSTRUCTION_MAX: u32 = 1_024;
 /// Milliseconds that a read may wait for its snapshot.
 pub const DEADLINE_MS_MAX: u32 = 60_000;
 /// Milliseconds that a bounded answer may be stale by.

@@ -1,5 +1,7 @@
 //! Where clients, peers and probes come in: convert, forward, nothing else.
 
+#[cfg(test)]
+mod documented;
 pub mod forget;
 pub mod grpc;
 pub mod memory;

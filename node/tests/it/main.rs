@@ -4,10 +4,12 @@
 #![cfg(feature = "cli")]
 #![expect(clippy::disallowed_methods, reason = "tests use the real world directly")]
 
+mod abuse;
 mod bad_rows;
 mod bad_starts;
 mod command;
 mod common;
+mod errors;
 mod examples;
 mod full_disk;
 mod rows;

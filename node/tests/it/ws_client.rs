@@ -79,6 +79,11 @@ impl Ws {
         self.socket.send(Message::Binary(bytes.into())).await.expect("sent");
     }
 
+    /// A message of no kind.
+    pub async fn empty(&mut self) {
+        self.socket.send(Message::Binary(Vec::new().into())).await.expect("sent");
+    }
+
     pub async fn observe(&mut self, message: observe_request::Message) {
         self.send(memory_request::Message::Observe(ObserveRequest { message: Some(message) })).await;
     }

@@ -6,10 +6,11 @@
 //! Leaves out: TLS, which wraps the stream before it gets here.
 
 mod channel;
+mod opening;
 mod serve;
 
 pub use channel::Channel;
-pub use serve::{Routes, serve_connection};
+pub use serve::{HEADER_READ_TIMEOUT, Routes, STREAMS_MAX, serve_connection};
 
 use futures_util::future::BoxFuture;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};

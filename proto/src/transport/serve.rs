@@ -1,18 +1,20 @@
 //! The server's side of one connection: HTTP/2 for gRPC, HTTP/1 for probes, metrics and WebSockets, on one port.
 
+use super::opening::Opening;
 use super::{
     BoxIo, CONNECTION_WINDOW_BYTES, Exec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, World,
 };
+use futures_util::future::{Either, select};
 use hyper_util::{server::conn::auto, service::TowerToHyperService};
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, sync::atomic::Ordering, time::Duration};
 
 /// What is served: tonic's services, or an axum router with them and more.
 pub type Routes = tonic::service::Routes;
 
 /// Concurrent requests of one HTTP/2 connection.
-const STREAMS_MAX: u32 = 1024;
-/// An HTTP/1 client that does not finish its header by then is dropped.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub const STREAMS_MAX: u32 = 1024;
+/// A client that has not said by then which HTTP it speaks, or does not finish an HTTP/1 header, is dropped.
+pub const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Serves one connection to its end, or until a WebSocket takes it over. Cancel safe: dropping the future drops the
 /// connection.
@@ -43,5 +45,14 @@ where
         .max_concurrent_streams(STREAMS_MAX)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES);
-    builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service)).await.map_err(|e| e.to_string())
+    let (io, decided) = Opening::watch(io);
+    let serving = pin!(builder.serve_connection_with_upgrades(io, TowerToHyperService::new(service)));
+    let ended = match select(serving, world.sleep(HEADER_READ_TIMEOUT)).await {
+        Either::Left((ended, _)) => ended,
+        Either::Right(((), _)) if !decided.load(Ordering::Relaxed) => {
+            return Err(format!("neither HTTP/1 nor HTTP/2 within {HEADER_READ_TIMEOUT:?}"));
+        }
+        Either::Right(((), serving)) => serving.await,
+    };
+    ended.map_err(|e| e.to_string())
 }

@@ -351,3 +351,23 @@ fn without_credit_nothing_goes_and_with_a_little_one_large_row_goes() {
     assert_eq!(window.next_batch().map(|batch| batch.observations.len()), Some(1));
     assert_eq!(window.next_batch(), None);
 }
+
+#[test]
+fn slower_halves_what_is_in_flight_and_faster_gives_it_back() {
+    let mut window = pushed(8, AckStage::Committed);
+    let hint = |kind: FlowKind| FlowControl { kind: kind.into(), ..FlowControl::default() };
+    let send = |window: &mut Window| {
+        while window.next_batch().is_some() {}
+        window.in_flight()
+    };
+    window.flow(&hint(FlowKind::Slower));
+    assert_eq!(send(&mut window), 1, "nothing was in flight: the least");
+    window.flow(&hint(FlowKind::Faster));
+    assert_eq!(send(&mut window), 2);
+    window.flow(&hint(FlowKind::Faster));
+    assert_eq!(send(&mut window), 4);
+    window.flow(&hint(FlowKind::Slower));
+    assert_eq!(send(&mut window), 4, "what is in flight stays there");
+    window.ack(&stage_ack(4, AckStage::Committed)).expect("in order");
+    assert!(send(&mut window) > 0, "acks let the rest go");
+}

@@ -5,7 +5,7 @@
 //!
 //! Leaves out: HTTP/2 (RFC 8441), compression, TLS.
 
-mod close;
+pub(super) mod close;
 mod link;
 mod origin;
 
