@@ -36,6 +36,8 @@ use tower_layer::Layer;
 
 /// Connections that may be open at once, on each of the two ports.
 pub const CONNECTIONS_MAX: usize = 4096;
+/// Between the wish to stop and the end of connections: time for a status on every stream.
+const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Between two looks at what is left to drain.
 const DRAIN_STEP: Duration = Duration::from_millis(10);
 
@@ -130,8 +132,9 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
-    tasks.spawn("clients", serve(open.clone(), node.clone(), clients, client_routes(&node)));
-    tasks.spawn("peers", serve(open, node.clone(), peers, peer_routes(&node)));
+    let (closing, close) = channel::channel(false);
+    tasks.spawn("clients", serve(open.clone(), close.clone(), node.clone(), clients, client_routes(&node)));
+    tasks.spawn("peers", serve(open, close, node.clone(), peers, peer_routes(&node)));
 
     let poisoned = node.log.until_poisoned();
     let ended = tokio::select! {
@@ -144,6 +147,11 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
         drain(&node).await;
     }
     stopping.send_replace(true);
+    if ended.is_ok() {
+        // Streams say where to go on; their last words must not lose a race against the end of their connection.
+        env.clock.sleep(LAST_WORDS).await;
+    }
+    closing.send_replace(true);
     // Already stopped is stopped.
     drop(node.leadership.raft().shutdown().await);
     node.log.close().await;
@@ -245,9 +253,10 @@ fn peer_routes(node: &Arc<Node>) -> axum::Router {
 #[derive(Clone)]
 pub struct Slot(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSemaphorePermit>);
 
-/// Ends when the node stops; `_open` outlives the listener.
+/// Ends when the node stops; `_open` outlives the listener, connections live until `close`.
 async fn serve(
     _open: mpsc::Sender<()>,
+    close: channel::Receiver<bool>,
     node: Arc<Node>,
     listener: Box<dyn Listener>,
     routes: axum::Router,
@@ -276,7 +285,7 @@ async fn serve(
         // A WebSocket outlives the HTTP connection that it came by, and takes a share of the slot with it.
         let slot = Slot(Arc::new(slot));
         let routes = axum::Extension(slot.clone()).layer(routes.clone());
-        let (world, mut stopping) = (node.world.clone(), node.stopping.clone());
+        let (world, mut close) = (node.world.clone(), close.clone());
         let connection = async move {
             let _slot = slot;
             tokio::select! {
@@ -286,7 +295,7 @@ async fn serve(
                         tracing::trace!(error, "connection ended");
                     }
                 }
-                _ = stopping.wait_for(|stop| *stop) => {}
+                _ = close.wait_for(|close| *close) => {}
             }
         };
         drop(Rt::spawn(connection));
