@@ -13,12 +13,10 @@ type Anything = Box<dyn std::error::Error + Send + Sync>;
 async fn cutting_proxy(listener: TcpListener, node: String) {
     let mut bytes = 8 << 10;
     while let (Ok((mut client, _)), Ok(mut server)) = (listener.accept().await, TcpStream::connect(&node).await) {
-        let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
-        let mut requests = (&mut from_client).take(bytes);
-        // The end of either direction is the end of both; acks on their way are lost.
+        let ((from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
         tokio::select! {
-            biased; // in a fixed order, as everywhere
-            _ = copy(&mut requests, &mut to_server) => {}
+            biased; // the end of either direction is the end of both; acks on their way are lost
+            _ = copy(&mut from_client.take(bytes), &mut to_server) => {}
             _ = copy(&mut from_server, &mut to_client) => {}
         }
         bytes *= 2;
