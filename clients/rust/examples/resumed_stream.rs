@@ -14,9 +14,10 @@ async fn cutting_proxy(listener: TcpListener, node: String) {
     let mut bytes = 8 << 10;
     while let (Ok((mut client, _)), Ok(mut server)) = (listener.accept().await, TcpStream::connect(&node).await) {
         let ((from_client, mut to_client), (mut from_server, mut to_server)) = (client.split(), server.split());
+        let mut requests = from_client.take(bytes);
         tokio::select! {
             biased; // the end of either direction is the end of both; acks on their way are lost
-            _ = copy(&mut from_client.take(bytes), &mut to_server) => {}
+            _ = copy(&mut requests, &mut to_server) => {}
             _ = copy(&mut from_server, &mut to_client) => {}
         }
         bytes *= 2;
@@ -46,10 +47,8 @@ pub async fn run(node: &str) -> Result<Vec<String>, Anything> {
     observer.flush().await?;
     let mut lines = Vec::new();
     while let Some(event) = observer.try_event() {
-        match event {
-            Event::Interrupted { .. } => lines.push("interrupted".into()),
-            Event::Resumed { last_sequence, .. } => lines.push(format!("resumed after row {last_sequence}")),
-            _ => {}
+        if let Event::Resumed { last_sequence, .. } = event {
+            lines.push(format!("cut, and resumed after row {last_sequence}"));
         }
     }
     let summary = observer.finish().await?;

@@ -50,7 +50,7 @@ async fn a_cut_stream_resumes_and_each_row_is_in_once() {
     let dir = tempfile::tempdir().expect("temporary");
     let (node, at) = one_node(&dir).await;
     let lines = resumed_stream::run(&at).await.expect("runs");
-    let resumes = lines.iter().filter(|line| line.starts_with("resumed after row ")).count();
+    let resumes = lines.iter().filter(|line| line.starts_with("cut, and resumed after row ")).count();
     assert!(resumes >= 2, "{lines:?}");
     let last = format!("2000 rows acked over {resumes} resumes: each row once, in order");
     assert_eq!(lines.last(), Some(&last), "{lines:?}");
