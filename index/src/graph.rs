@@ -82,8 +82,8 @@ impl Graph {
         View { codes: &self.codes, layer: &self.layers[level], slots: state.slots[level], traverse, measure }
     }
 
-    /// Walks each probe from the top down to level 1, and gives `below` what they held: the level,
-    /// the probe, and its slots there, nearest first. The graph is not empty.
+    /// Walks each probe from the top down to level 1. `below` is told what each beam held: the level, the probe, and its
+    /// slots there, nearest first. Returned is where each enters the base. The graph is not empty.
     #[inline(always)]
     pub(crate) fn descend<'p>(
         &self,

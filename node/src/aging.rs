@@ -37,10 +37,11 @@ pub async fn run(env: Env, leadership: Leadership, proposer: Proposer) {
 
 /// The next range of each space that has old rows.
 fn due(leadership: &Leadership, aged: &mut BTreeMap<u64, u32>, now_ms: u64) -> Vec<ForgetRows> {
-    let data = leadership.state().read();
-    aged.retain(|space, _| data.spaces.contains_key(space));
+    // Taken out: apply must not wait while rows are looked through.
+    let spaces = leadership.state().read().spaces.clone();
+    aged.retain(|space, _| spaces.contains_key(space));
     let mut due = Vec::new();
-    for space in data.spaces.values().filter(|space| space.config.ttl_ms > 0) {
+    for space in spaces.values().filter(|space| space.config.ttl_ms > 0) {
         let Some(cut) = now_ms.checked_sub(space.config.ttl_ms) else { continue };
         let old = space.until(cut);
         let mut from = aged.get(&space.id).copied().unwrap_or(0);

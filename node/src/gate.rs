@@ -72,11 +72,8 @@ impl Gate {
         loop {
             self.clock.sleep(ROUND).await;
             if self.staleness().is_none_or(|staleness| staleness >= ROUND) {
-                let asked = self.clock.monotonic();
                 // Behind, or no quorum: the staleness grows, and answers say so.
-                if let Ok(mark) = self.read_mark(self.deadline).await {
-                    drop(self.reach(mark.log_index, asked, self.deadline).await);
-                }
+                drop(self.confirm(self.deadline).await);
             }
         }
     }
@@ -100,10 +97,10 @@ impl Gate {
                 let bound = Duration::from_millis(staleness_ms.into());
                 match self.staleness() {
                     Some(staleness) if staleness <= bound => None,
-                    _ => Some(self.confirm(deadline).await?),
+                    _ => Some(self.confirm(deadline).await?.log_index),
                 }
             }
-            ReadLevel::Linearizable => Some(self.confirm(deadline).await?),
+            ReadLevel::Linearizable => Some(self.confirm(deadline).await?.log_index),
         };
         self.take(name, read_index)
     }
@@ -122,20 +119,23 @@ impl Gate {
         fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh))
     }
 
-    /// Makes the state have every write acked before now; the read index that proves it.
-    async fn confirm(&self, deadline: Duration) -> Result<u64> {
+    /// Makes the state have every write acked before now; the mark that proves it.
+    async fn confirm(&self, deadline: Duration) -> Result<ReadMark> {
         let asked = self.clock.monotonic();
-        let ReadMark { log_index, .. } = self.read_mark(deadline).await?;
-        self.reach(log_index, asked, deadline.saturating_sub(self.clock.monotonic().saturating_sub(asked))).await?;
-        Ok(log_index)
-    }
-
-    /// Waits for a read index that was asked for at `asked`.
-    async fn reach(&self, index: u64, asked: Duration, limit: Duration) -> Result<()> {
-        self.wait(index, limit).await?;
+        let mark = timeout(&*self.world, deadline, self.ask()).await.ok_or_else(|| {
+            let node = self.leadership.node();
+            self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
+        })?;
+        let left = deadline.saturating_sub(self.clock.monotonic().saturating_sub(asked));
+        self.wait(mark.log_index, left).await?;
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         *fresh = (*fresh).max(Some(asked));
-        Ok(())
+        Ok(mark)
+    }
+
+    /// The same, within the default deadline. Cancel safe.
+    pub async fn confirmed(&self) -> Result<ReadMark> {
+        self.confirm(self.deadline).await
     }
 
     fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
@@ -177,21 +177,6 @@ impl Gate {
             let node = self.leadership.node();
             self.behind(format!("node {node} did not reach log index {index} within {limit:?}"), index)
         })
-    }
-
-    /// A read mark that a quorum confirmed, from the leader. Cancel safe.
-    pub async fn read_mark(&self, deadline: Duration) -> Result<ReadMark> {
-        timeout(&*self.world, deadline, self.ask()).await.ok_or_else(|| {
-            let node = self.leadership.node();
-            self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
-        })
-    }
-
-    /// A read mark that this node has reached, within the default deadline. Cancel safe.
-    pub async fn reached(&self) -> Result<ReadMark> {
-        let mark = self.read_mark(self.deadline).await?;
-        self.wait(mark.log_index, self.deadline).await?;
-        Ok(mark)
     }
 
     /// Asks again until the caller's time is up: a read is never in doubt.

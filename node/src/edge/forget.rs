@@ -60,17 +60,17 @@ async fn commands(node: &Node, request: ForgetRequest) -> Result<Vec<ForgetRows>
             Ok(rows.chunks(ROWS_NAMED_MAX).map(part).collect())
         }
         Some(Which::OlderThanMs(age_ms)) => {
-            let mark = node.gate.reached().await?;
+            let mark = node.gate.confirmed().await?;
             let view = view(ReadLevel::Eventual).await?;
             let Some(until) = mark.stamp_ms.checked_sub(age_ms) else { return Ok(Vec::new()) };
             let until = view.space.until(until);
-            // Where all of a range is forgotten already, there is nothing to say.
             let starts = (0..until).step_by(AGED_ROWS_MAX as usize);
             let ranges = starts.map(|from| from..until.min(from.saturating_add(AGED_ROWS_MAX)));
             let part = |range: std::ops::Range<u32>| {
                 let space = view.space.id;
                 ForgetRows { space, from: range.start, until: range.end, ..ForgetRows::default() }
             };
+            // Where all of a range is forgotten already, there is nothing to say.
             Ok(ranges.filter(|range| range.clone().any(|row| view.shows(row, None))).map(part).collect())
         }
     }

@@ -13,7 +13,7 @@ pub async fn session_status(node: &Node, request: &SessionStatusRequest) -> Resu
         let text = format!("session {} is of incarnation {asked}, the cluster is in {mine}", request.session);
         return Err(Error::session_lost(format!("{text}: it was restored"), None));
     }
-    let mark = node.gate.reached().await?;
+    let mark = node.gate.confirmed().await?;
     let data = node.state.read();
     let mut status = SessionStatusResponse { log_index: mark.log_index, ..SessionStatusResponse::default() };
     if let Some(session) = data.sessions.open.get(&request.session) {

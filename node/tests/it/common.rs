@@ -113,6 +113,14 @@ pub async fn cluster(count: u64, dir: &Path) -> (Vec<Running>, Client) {
     (nodes, client)
 }
 
+/// A cluster of one, and its address for clients.
+pub async fn one_node(dir: &tempfile::TempDir) -> (Running, String) {
+    let (mut nodes, _) = cluster(1, dir.path()).await;
+    let node = nodes.remove(0);
+    let address = node.config.listen.clone();
+    (node, address)
+}
+
 pub async fn rows(client: &Client) -> Vec<Row> {
     client.list_all(List::new(SPACE)).await.expect("listed").rows
 }

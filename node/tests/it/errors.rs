@@ -1,7 +1,7 @@
 //! Every error that a node can be brought to, by gRPC and by WebSocket: kind, status, close code and message are those
 //! of the table in docs/protocol.md. Not here: POISONED (a node whose store failed stops) and QUARANTINED (not used).
 
-use crate::common::{Raw, Running, SPACE, Said as Answer, client, cluster, config, env, note, until};
+use crate::common::{Raw, Running, SPACE, Said as Answer, client, config, env, note, one_node, until};
 use crate::ws_client::{Said, Ws, connect};
 use engram_client::{Kind, SpaceConfig};
 use engram_proto::Error;
@@ -98,13 +98,6 @@ async fn closed(address: &str, message: Option<memory_request::Message>) -> Said
         None => ws.empty().await,
     }
     ws.next().await
-}
-
-async fn one_node(dir: &tempfile::TempDir) -> (Running, String) {
-    let (mut nodes, _) = cluster(1, dir.path()).await;
-    let node = nodes.remove(0);
-    let address = node.config.listen.clone();
-    (node, address)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

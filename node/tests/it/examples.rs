@@ -1,6 +1,6 @@
 //! The client library's examples, run against a fresh node of one: what they print is what their headers say.
 
-use crate::common::{Running, SPACE, cluster, note};
+use crate::common::{SPACE, note, one_node};
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
@@ -20,13 +20,6 @@ mod refused_row;
 #[path = "../../../clients/rust/examples/resumed_stream.rs"]
 #[allow(dead_code, reason = "its main is for people")]
 mod resumed_stream;
-
-async fn one_node(dir: &tempfile::TempDir) -> (Running, String) {
-    let (mut nodes, _) = cluster(1, dir.path()).await;
-    let node = nodes.remove(0);
-    let address = node.config.listen.clone();
-    (node, address)
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_recall_comes_in_pages_best_first_within_its_filter_and_threshold() {
