@@ -131,6 +131,7 @@ pub async fn forget(args: ForgetArgs) -> Result<(), Failure> {
     let (rows, log_index) = (forgotten.rows, forgotten.log_index);
     match args.json {
         true => out::json(&serde_json::json!({ "forgotten": rows, "log_index": log_index })),
+        false if log_index == 0 => out::line("no such row: nothing was forgotten"),
         false => out::line(format_args!("{rows} rows forgotten, gone from log index {log_index} on")),
     }
     Ok(())
