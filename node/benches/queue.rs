@@ -4,7 +4,7 @@
 //! The table at the end holds the gates beside what was found. Leaves out: making chunks, and what settles them.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
-use engram_node::bench::{Item, Maker, Queue};
+use engram_node::bench::{Item, Maker, Producer, Queue};
 use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     thread,
@@ -33,22 +33,22 @@ fn timed(work: impl FnOnce()) -> Duration {
 }
 
 /// One thread puts and takes in turn, all lanes in use.
-fn pairs(queue: &Queue, item: &mut Option<Item>, times: u64) -> Duration {
+fn pairs(queue: &Queue, producer: &Producer<'_>, item: &mut Option<Item>, times: u64) -> Duration {
     timed(|| {
         for at in 0..times {
             let next = item.take().expect("put back below");
-            assert!(queue.put(next, at as usize), "refused");
+            assert!(producer.put(next, at as usize), "refused");
             *item = queue.take();
         }
     })
 }
 
 /// One thread puts a thousand, then takes a thousand.
-fn runs(queue: &Queue, stock: &mut Vec<Item>, times: u64) -> Duration {
+fn runs(queue: &Queue, producer: &Producer<'_>, stock: &mut Vec<Item>, times: u64) -> Duration {
     let rounds = times.div_ceil(STOCK as u64);
     let spent = timed(|| {
         for _ in 0..rounds {
-            stock.drain(..).enumerate().for_each(|(at, item)| assert!(queue.put(item, at), "refused"));
+            stock.drain(..).enumerate().for_each(|(at, item)| assert!(producer.put(item, at), "refused"));
             while let Some(item) = queue.take() {
                 stock.push(item);
             }
@@ -81,8 +81,9 @@ fn through(producers: usize, consumers: usize, count: usize) -> Through {
         }
     };
     let put = |stock: Vec<Item>| {
+        let producer = queue.producer();
         wait();
-        timed(|| stock.into_iter().enumerate().for_each(|(at, item)| assert!(queue.put(item, at), "refused")))
+        timed(|| stock.into_iter().enumerate().for_each(|(at, item)| assert!(producer.put(item, at), "refused")))
     };
     let take = || {
         let mut kept = Vec::with_capacity(total);
@@ -127,14 +128,15 @@ fn alone(criterion: &mut Criterion, lines: &mut Vec<Line>) {
     let mut group = criterion.benchmark_group("queue");
     group.throughput(Throughput::Elements(2));
     let queue = Queue::new(MILLION);
+    let producer = queue.producer();
     let (mut item, mut stock) = (items(1).pop(), items(STOCK));
     let mut best = [f64::INFINITY; 2];
     for (name, best) in ["in turn", "a thousand each"].into_iter().zip(&mut best) {
         group.bench_function(BenchmarkId::new("enqueue + dequeue", name), |bencher| {
             bencher.iter_custom(|times| {
                 let spent = match name {
-                    "in turn" => pairs(&queue, &mut item, times),
-                    _ => runs(&queue, &mut stock, times),
+                    "in turn" => pairs(&queue, &producer, &mut item, times),
+                    _ => runs(&queue, &producer, &mut stock, times),
                 };
                 *best = best.min(spent.as_nanos() as f64 / times as f64);
                 spent
@@ -164,9 +166,10 @@ fn together(lines: &mut Vec<Line>) {
     let found = format!("{:.1} M, the slowest of these", least / 1e6);
     lines.push(("> 4 M operations/s".into(), found, Some(least > OPERATIONS_MIN)));
     let (queue, stock) = (Queue::new(2 * MILLION), items(MILLION));
+    let producer = queue.producer();
     let mut admitted = 0;
     let spent = timed(|| {
-        admitted = stock.into_iter().enumerate().map(|(at, item)| queue.put(item, at)).filter(|put| *put).count();
+        admitted = stock.into_iter().enumerate().map(|(at, item)| producer.put(item, at)).filter(|put| *put).count();
     });
     let found = format!("{admitted} in {} ms, nobody taking", spent.as_millis());
     lines.push(("1M enqueues do not block".into(), found, Some(admitted == MILLION && queue.depth() == MILLION)));

@@ -3,11 +3,12 @@
 //! Place: beside the crate's front door, hidden from its guide. What goes in is made by the real session door, and goes
 //! through the real admission. Leaves out: any promise; it changes as admission does.
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Feed};
 use crate::config::AdmissionConfig;
 use crate::session::{Door, Sequenced};
 use engram_proto::observation::Shape;
 use engram_proto::wire::v1::{Metric, Observation, ObserveBatch, Precision, Priority};
+use std::ops::ControlFlow;
 use tokio::sync::mpsc;
 
 /// Chunks of one row each.
@@ -18,6 +19,9 @@ pub struct Item(Sequenced);
 
 /// Lanes with permits.
 pub struct Queue(Admission);
+
+/// One stream in each lane.
+pub struct Producer<'a>(&'a Admission, [Feed; 3]);
 
 impl Default for Maker {
     fn default() -> Self {
@@ -59,15 +63,19 @@ impl Queue {
         Self(Admission::new(1, &config))
     }
 
-    /// Admits to the high, normal or low lane; false: refused, and the item is gone.
-    pub fn put(&self, item: Item, lane: usize) -> bool {
-        let priority = [Priority::High, Priority::Normal, Priority::Low][lane % 3];
-        self.0.admit(item.0, priority).is_ok()
+    /// Streams that put.
+    pub fn producer(&self) -> Producer<'_> {
+        Producer(&self.0, [Priority::High, Priority::Normal, Priority::Low].map(|lane| self.0.feed(lane)))
     }
 
     /// The next, its permit given back.
     pub fn take(&self) -> Option<Item> {
-        let (chunk, permit) = self.0.pop()?.into_parts();
+        let mut next = None;
+        self.0.turn(|admitted| {
+            next = Some(admitted);
+            ControlFlow::Break(())
+        });
+        let (chunk, permit) = next?.into_parts();
         drop(permit);
         Some(Item(chunk))
     }
@@ -75,5 +83,12 @@ impl Queue {
     /// Rows under permit.
     pub fn depth(&self) -> usize {
         self.0.depth().iter().sum()
+    }
+}
+
+impl Producer<'_> {
+    /// Admits to the high, normal or low lane; false: refused, and the item is gone.
+    pub fn put(&self, item: Item, lane: usize) -> bool {
+        self.0.admit(&self.1[lane % 3], item.0).is_ok()
     }
 }

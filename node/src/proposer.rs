@@ -9,7 +9,7 @@ use crate::admission::{Admission, Admitted, Permit};
 use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
-use crate::session::Sequenced;
+use crate::session::{CHUNK_ROWS_MAX, Sequenced};
 use engram_proto::error::{Error, Kind, Result, WriteClass};
 use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
 use engram_proto::wire::peer::ProposeRequest;
@@ -18,6 +18,7 @@ use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use openraft::raft::ClientWriteResult;
 use prost::Message;
+use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +27,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes after which an entry takes no further chunk.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
+/// Rows that one stream puts into an entry before others have their turn.
+const TURN_ROWS: usize = CHUNK_ROWS_MAX;
 /// Entries between this node and its commit.
 const IN_FLIGHT_MAX: usize = 16;
 /// How long a forwarded command may take before its outcome is called unknown.
@@ -104,10 +107,19 @@ impl Proposer {
             let wanted = rows_wanted(self.admission.depth().iter().sum());
             let (mut rows, mut bytes, mut batch) = (0, 0, Vec::new());
             while rows < wanted && bytes < ENTRY_BYTES_MAX {
-                let Some(admitted) = self.admission.pop() else { break };
-                rows += admitted.chunk.records().len();
-                bytes += admitted.chunk.bytes();
-                batch.push(admitted);
+                let turn_ends = wanted.min(rows + TURN_ROWS);
+                let took = self.admission.turn(|admitted| {
+                    rows += admitted.chunk.records().len();
+                    bytes += admitted.chunk.bytes();
+                    batch.push(admitted);
+                    match rows < turn_ends && bytes < ENTRY_BYTES_MAX {
+                        true => ControlFlow::Continue(()),
+                        false => ControlFlow::Break(()),
+                    }
+                });
+                if !took {
+                    break;
+                }
             }
             if !batch.is_empty() {
                 return batch;

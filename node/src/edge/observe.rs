@@ -6,6 +6,7 @@
 
 use super::own::Own;
 use super::{FIRST_MESSAGE_TIMEOUT, unknown_message, unreadable};
+use crate::admission::Feed;
 use crate::node::Node;
 use crate::session::{Door, Settled};
 use engram_proto::error::{Error, Kind, Result, WriteClass};
@@ -63,6 +64,7 @@ struct Session {
     settled: mpsc::Receiver<Settled>,
     stage: AckStage,
     priority: Priority,
+    feed: Feed,
     own: Own,
     rows_in_flight: usize,
     bytes_in_flight: usize,
@@ -149,7 +151,7 @@ impl Session {
         if out.send(Ok(response(observe_response::Message::Opened(answer)))).await.is_err() {
             return Ok(None);
         }
-        let (node, out) = (node.clone(), out.clone());
+        let (node, out, feed) = (node.clone(), out.clone(), node.admission.feed(priority));
         let (rows_in_flight, bytes_in_flight) = (0, 0);
         let (paused, slowed) = (false, false);
         Ok(Some(Self {
@@ -159,6 +161,7 @@ impl Session {
             settled,
             stage,
             priority,
+            feed,
             own: Own::new(opened.last_log_index),
             rows_in_flight,
             bytes_in_flight,
@@ -257,7 +260,7 @@ impl Session {
             let over = self.bytes_in_flight + bytes > self.node.config.stream.credit_bytes as usize;
             let admitted = match over {
                 true => Err(Error::overloaded("over the stream's credit of bytes; wait for acks", 50)),
-                false => self.node.admission.admit(chunk, self.priority),
+                false => self.node.admission.admit(&self.feed, chunk),
             };
             if let Err(error) = admitted {
                 refused = Some(self.door.turn_back(first, error));

@@ -1,25 +1,32 @@
 //! The yes or no before the log: three bounded lanes, permits, pressure.
 //!
 //! Place in the corridor: `Sequenced → Admitted`. A permit is taken before a chunk is queued and ends when the
-//! chunk's outcome is known or the node stops, never at a client's time-out.
+//! chunk's outcome is known or the node stops, never at a client's time-out. In a lane streams take turns, and
+//! none may have so much of it that others find no room.
 //! Invariants: `queue_within_cap` (rows and bytes under permit never pass their caps), `credit_conserved`
 //! (each permit returns what it took, once).
 
+mod budget;
+mod sync;
+mod turns;
+
 use crate::config::AdmissionConfig;
 use crate::session::Sequenced;
-use crossbeam_queue::SegQueue;
+use budget::{Budget, Full, Share};
 use engram_proto::error::Error;
 use engram_proto::wire::v1::Priority;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
+use turns::{Source, Turns};
 
 /// Fullness at which streams are told to go slower, in thousandths.
 pub const SIGNAL_PERMILLE: u32 = 800;
 /// Fullness at which new rows are refused.
 pub const REFUSE_PERMILLE: u32 = 900;
-/// One chunk in so many is taken from the low lane first, so that it moves under a full high lane.
+/// One turn in so many is the low lane's first, so that it moves under a full high lane.
 const LOW_SHARE: u64 = 8;
 /// The same for the normal lane.
 const NORMAL_SHARE: u64 = 4;
@@ -40,32 +47,55 @@ impl Admitted {
     }
 }
 
+/// What one stream has in its lane.
+struct Held {
+    waiting: Arc<Source<Admitted>>,
+    rows: Share,
+    bytes: Share,
+}
+
+/// A stream's place in a lane: only [`Admission::feed`] makes one.
+pub struct Feed {
+    lane: usize,
+    held: Arc<Held>,
+}
+
 /// Proof of admission; its drop returns rows and bytes.
 pub struct Permit {
     shared: Arc<Shared>,
     lane: usize,
     rows: usize,
     bytes: usize,
+    /// Of a stream of this node; `None` for what another node queued.
+    held: Option<Arc<Held>>,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let before = self.shared.lanes[self.lane].rows.fetch_sub(self.rows, Ordering::AcqRel);
-        assert!(before >= self.rows, "credit_conserved: more rows came back than were taken");
-        self.shared.bytes.fetch_sub(self.bytes, Ordering::AcqRel);
+        let (rows, bytes) = (&self.shared.lanes[self.lane].rows, &self.shared.bytes);
+        match &self.held {
+            Some(held) => {
+                rows.give_back_for(&held.rows, self.rows);
+                bytes.give_back_for(&held.bytes, self.bytes);
+            }
+            None => {
+                rows.give_back(self.rows);
+                bytes.give_back(self.bytes);
+            }
+        }
         self.shared.drained.fetch_add(self.rows as u64, Ordering::Relaxed);
     }
 }
 
 struct Lane {
-    queue: SegQueue<Admitted>,
-    rows: AtomicUsize,
+    turns: Turns<Admitted>,
+    rows: Budget,
     cap: usize,
 }
 
 struct Shared {
     lanes: [Lane; 3],
-    bytes: AtomicUsize,
+    bytes: Budget,
     bytes_cap: usize,
     unbuilt: AtomicUsize,
     unbuilt_cap: usize,
@@ -88,10 +118,10 @@ pub struct Admission(Arc<Shared>);
 impl Admission {
     /// Empty lanes of node `node`.
     pub fn new(node: u64, config: &AdmissionConfig) -> Self {
-        let lane = |cap| Lane { queue: SegQueue::new(), rows: AtomicUsize::new(0), cap };
+        let lane = |cap| Lane { turns: Turns::default(), rows: Budget::new(limit(cap)), cap };
         Self(Arc::new(Shared {
             lanes: [lane(config.high_rows), lane(config.normal_rows), lane(config.low_rows)],
-            bytes: AtomicUsize::new(0),
+            bytes: Budget::new(limit(config.bytes)),
             bytes_cap: config.bytes,
             unbuilt: AtomicUsize::new(0),
             unbuilt_cap: config.unbuilt_rows,
@@ -106,17 +136,26 @@ impl Admission {
         }))
     }
 
-    /// Admits a chunk or refuses it; a refusal has no effect at all.
-    pub fn admit(&self, chunk: Sequenced, priority: Priority) -> Result<(), Error> {
-        let permit = self.permit(lane_of(priority), chunk.records().len(), chunk.bytes())?;
-        let lane = permit.lane;
-        self.0.lanes[lane].queue.push(Admitted { chunk, permit });
+    /// A place for a stream in the lane of its priority.
+    pub fn feed(&self, priority: Priority) -> Feed {
+        let held = Held { waiting: Arc::default(), rows: Share::default(), bytes: Share::default() };
+        Feed { lane: lane_of(priority), held: Arc::new(held) }
+    }
+
+    /// Admits a stream's next chunk or refuses it; a refusal has no effect at all.
+    pub fn admit(&self, feed: &Feed, chunk: Sequenced) -> Result<(), Error> {
+        let permit = self.take(feed.lane, chunk.records().len(), chunk.bytes(), Some(&feed.held))?;
+        self.0.lanes[feed.lane].turns.put(&feed.held.waiting, Admitted { chunk, permit });
         self.0.filled.notify_one();
         Ok(())
     }
 
     /// A permit for work that another node queued: a follower's forwarded entry.
     pub fn permit(&self, lane: usize, rows: usize, bytes: usize) -> Result<Permit, Error> {
+        self.take(lane, rows, bytes, None)
+    }
+
+    fn take(&self, lane: usize, rows: usize, bytes: usize, held: Option<&Arc<Held>>) -> Result<Permit, Error> {
         let shared = &self.0;
         let node = shared.node;
         if shared.closed.load(Ordering::Acquire) {
@@ -130,16 +169,34 @@ impl Admission {
             let text = format!("admission on node {node}: {unbuilt} of {unbuilt_cap} rows wait for the index");
             return Err(self.refuse(text));
         }
-        let cap = shared.lanes[lane].cap;
-        if !take(&shared.lanes[lane].rows, rows, limit(cap)) {
-            return Err(self.refuse(format!("admission on node {node}: its lane of {cap} rows is nearly full")));
+        let Lane { rows: lane_rows, cap, .. } = &shared.lanes[lane];
+        let taken = match held {
+            Some(held) => lane_rows.take_for(&held.rows, rows),
+            None => lane_rows.take(rows),
+        };
+        taken.map_err(|full| self.full(full, format_args!("lane of {cap} rows")))?;
+        let taken = match held {
+            Some(held) => shared.bytes.take_for(&held.bytes, bytes),
+            None => shared.bytes.take(bytes),
+        };
+        if let Err(full) = taken {
+            match held {
+                Some(held) => lane_rows.give_back_for(&held.rows, rows),
+                None => lane_rows.give_back(rows),
+            }
+            return Err(self.full(full, format_args!("{} bytes of credit", shared.bytes_cap)));
         }
-        if !take(&shared.bytes, bytes, limit(shared.bytes_cap)) {
-            shared.lanes[lane].rows.fetch_sub(rows, Ordering::AcqRel);
-            let cap = shared.bytes_cap;
-            return Err(self.refuse(format!("admission on node {node}: its {cap} bytes of credit are nearly in use")));
+        Ok(Permit { shared: shared.clone(), lane, rows, bytes, held: held.cloned() })
+    }
+
+    fn full(&self, full: Full, what: std::fmt::Arguments<'_>) -> Error {
+        let node = self.0.node;
+        match full {
+            Full::All => self.refuse(format!("admission on node {node}: its {what} is nearly full")),
+            Full::Share(held) => {
+                self.refuse(format!("admission on node {node}: this stream has its share of the {what}, {held}"))
+            }
         }
-        Ok(Permit { shared: shared.clone(), lane, rows, bytes })
     }
 
     fn refuse(&self, text: String) -> Error {
@@ -150,7 +207,7 @@ impl Admission {
 
     /// How long until the lanes have drained from the refusal mark to the signal mark at the present rate.
     fn retry_after_ms(&self) -> u32 {
-        let excess: usize = self.0.lanes.iter().map(|lane| lane.rows.load(Ordering::Relaxed)).sum::<usize>() / 10;
+        let excess: usize = self.depth().iter().sum::<usize>() / 10;
         let rate = self.0.rate.load(Ordering::Relaxed);
         match (excess as u64 * 1000).checked_div(rate.into()) {
             Some(ms) => (ms as u32).clamp(RETRY_MS_MIN, RETRY_MS_MAX),
@@ -158,16 +215,16 @@ impl Admission {
         }
     }
 
-    /// The next chunk: high before normal before low, with a share kept for the lower ones.
-    pub fn pop(&self) -> Option<Admitted> {
-        let lanes = &self.0.lanes;
+    /// One stream's turn: its next chunks go to `take` until that breaks off. High before normal before low, with a share
+    /// of the turns kept for the lower ones. False when nothing waits.
+    pub fn turn(&self, mut take: impl FnMut(Admitted) -> ControlFlow<()>) -> bool {
         let pick = self.0.picks.fetch_add(1, Ordering::Relaxed);
         let order = match pick {
             pick if pick % LOW_SHARE == LOW_SHARE - 1 => [2, 0, 1],
             pick if pick % NORMAL_SHARE == NORMAL_SHARE - 1 => [1, 0, 2],
             _ => [0, 1, 2],
         };
-        order.into_iter().find_map(|lane| lanes[lane].queue.pop())
+        order.into_iter().any(|lane| self.0.lanes[lane].turns.turn(&mut take))
     }
 
     /// Ends when a chunk was queued since the last call. Cancel safe.
@@ -177,7 +234,7 @@ impl Admission {
 
     /// Rows under permit, by lane: queued or proposed.
     pub fn depth(&self) -> [usize; 3] {
-        std::array::from_fn(|lane| self.0.lanes[lane].rows.load(Ordering::Acquire))
+        std::array::from_fn(|lane| self.0.lanes[lane].rows.used())
     }
 
     /// Rows that each lane may hold.
@@ -187,7 +244,7 @@ impl Admission {
 
     /// Bytes under permit.
     pub fn bytes(&self) -> usize {
-        self.0.bytes.load(Ordering::Acquire)
+        self.0.bytes.used()
     }
 
     /// Chunks refused since the start.
@@ -198,7 +255,7 @@ impl Admission {
     /// The largest fullness of lane, bytes and unbuilt rows, in thousandths.
     pub fn pressure_permille(&self, priority: Priority) -> u32 {
         let lane = &self.0.lanes[lane_of(priority)];
-        let rows = permille(lane.rows.load(Ordering::Relaxed), lane.cap);
+        let rows = permille(lane.rows.used(), lane.cap);
         let bytes = permille(self.bytes(), self.0.bytes_cap);
         let unbuilt = permille(self.0.unbuilt.load(Ordering::Relaxed), self.0.unbuilt_cap);
         rows.max(bytes).max(unbuilt)
@@ -246,74 +303,5 @@ fn limit(cap: usize) -> usize {
     cap - cap * (1000 - REFUSE_PERMILLE as usize) / 1000
 }
 
-fn take(used: &AtomicUsize, amount: usize, limit: usize) -> bool {
-    let update = |used: usize| used.checked_add(amount).filter(|&after| after <= limit);
-    used.fetch_update(Ordering::AcqRel, Ordering::Acquire, update).is_ok()
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::session::tests::chunk;
-
-    fn admission(rows: usize) -> Admission {
-        let config =
-            AdmissionConfig { high_rows: rows, normal_rows: rows, low_rows: rows, ..AdmissionConfig::default() };
-        Admission::new(1, &config)
-    }
-
-    #[test]
-    fn rows_are_refused_at_nine_tenths_and_come_back() {
-        let admission = admission(100);
-        for _ in 0..9 {
-            admission.admit(chunk(10), Priority::High).expect("room");
-        }
-        let error = admission.admit(chunk(10), Priority::High).expect_err("full");
-        assert!(error.0.retry_after_ms > 0 && error.is_rejected());
-        assert_eq!(admission.depth(), [90, 0, 0]);
-        drop(admission.pop());
-        assert_eq!(admission.depth(), [80, 0, 0]);
-        admission.admit(chunk(10), Priority::High).expect("room again");
-    }
-
-    #[test]
-    fn low_moves_under_a_full_high_lane() {
-        let admission = admission(1000);
-        for _ in 0..50 {
-            admission.admit(chunk(1), Priority::High).expect("room");
-            admission.admit(chunk(2), Priority::Low).expect("room");
-        }
-        let taken: Vec<usize> = (0..40).map(|_| admission.pop().expect("queued").chunk.records().len()).collect();
-        assert_eq!(taken.iter().filter(|rows| **rows == 2).count(), 5);
-    }
-
-    #[test]
-    fn a_full_disk_and_a_late_index_refuse() {
-        let admission = admission(1000);
-        admission.set_disk_full(true);
-        assert!(admission.admit(chunk(1), Priority::Normal).expect_err("full").to_string().contains("disk is full"));
-        admission.set_disk_full(false);
-        admission.set_unbuilt(190_000);
-        assert!(admission.admit(chunk(1), Priority::Normal).is_err());
-        admission.set_unbuilt(0);
-        assert!(admission.admit(chunk(1), Priority::Normal).is_ok());
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn depth_never_passes_the_cap(steps in proptest::collection::vec((0usize..3, 1usize..40), 1..200)) {
-            let admission = admission(100);
-            for (step, rows) in steps {
-                match step {
-                    0 => drop(admission.pop()),
-                    1 => drop(admission.admit(chunk(rows), Priority::High)),
-                    _ => drop(admission.admit(chunk(rows), Priority::Low)),
-                }
-                proptest::prop_assert!(admission.depth().iter().all(|depth| *depth <= 90));
-            }
-            while admission.pop().is_some() {}
-            proptest::prop_assert_eq!(admission.depth(), [0; 3]);
-            proptest::prop_assert_eq!(admission.bytes(), 0);
-        }
-    }
-}
+mod tests;
