@@ -48,6 +48,30 @@ impl Codes {
         self.append(code)
     }
 
+    /// A row's code as bytes: bits, fine code, weight; little-endian.
+    pub(crate) fn export(&self, row: u32) -> Vec<u8> {
+        let code = self.code(row);
+        let weight = self.weights.get(row).iter().flat_map(|part| part.to_le_bytes());
+        code.bits.iter().flat_map(|word| word.to_le_bytes()).chain(code.fine.iter().copied()).chain(weight).collect()
+    }
+
+    /// Appends a row that `export` wrote.
+    pub(crate) fn import(&self, bytes: &[u8]) -> Result<u32, VectorError> {
+        let (words, fine) = (self.bits.width() * size_of::<u64>(), self.fine.width());
+        let expected = words + fine + self.weight_bytes();
+        if bytes.len() != expected {
+            return Err(VectorError::CodeLength { given: bytes.len(), expected });
+        }
+        let (bits, rest) = bytes.split_at(words);
+        let (fine, weight) = rest.split_at(fine);
+        let bits: Vec<u64> = bits.as_chunks::<8>().0.iter().map(|word| u64::from_le_bytes(*word)).collect();
+        let mut parts = weight.as_chunks::<4>().0.iter().map(|part| u32::from_le_bytes(*part));
+        let mut part = || parts.next().unwrap_or_default();
+        let (square, shift) = (part(), part() as i32);
+        let gain = u64::from(part()) | u64::from(part()) << 32;
+        self.take_over(&Code { bits: &bits, fine, weight: Weight { square, shift, gain } })
+    }
+
     /// Does something between two pushes; it is told the rows so far.
     pub(crate) fn between_pushes<R>(&self, work: impl FnOnce(u32) -> R) -> R {
         let _no_push = self.next.lock().expect("an encoder does not panic");

@@ -74,6 +74,17 @@ impl Index {
         self.graph.codes.push(vector)
     }
 
+    /// What the index knows of a row's vector, little-endian: enough to push the row into another index of the same
+    /// options, where it is the same row, long after the vector is gone. `None` where there is no such row.
+    pub fn code(&self, row: u32) -> Option<Vec<u8>> {
+        (row < self.rows()).then(|| self.graph.codes.export(row))
+    }
+
+    /// Appends a row by its code, as `push` does by its vector.
+    pub fn push_code(&self, code: &[u8]) -> Result<u32, VectorError> {
+        self.graph.codes.import(code)
+    }
+
     /// Rows pushed so far.
     pub fn rows(&self) -> u32 {
         self.graph.codes.rows()

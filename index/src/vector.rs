@@ -30,6 +30,14 @@ pub enum VectorError {
     /// The norm is beyond the fixed scale of dot and L2 spaces (some two million at least).
     #[error("the norm is beyond the scale of a dot or L2 space: scale the vectors down")]
     TooLong,
+    /// A code that was made with other options, or is none.
+    #[error("a code of {given} bytes where the space's have {expected}")]
+    CodeLength {
+        /// Bytes of the code.
+        given: usize,
+        /// Bytes of this space's codes.
+        expected: usize,
+    },
     /// The index holds as many rows as it can number.
     #[error("the index is full at {rows} rows")]
     Full {

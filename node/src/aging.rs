@@ -1,4 +1,5 @@
-//! A space's time to live: rows that are older, by log time, are forgotten through the log.
+//! What a space's age does, through the log: rows older than its time to live are forgotten, and rows that have been
+//! forgotten for longer than its history are erased.
 //!
 //! Place: a task of every node; the one that leads proposes. Which rows are old is decided here from stamps that never
 //! change, and written into the command as a range, so that apply is told and looks at no clock.
@@ -8,8 +9,10 @@
 use crate::env::Env;
 use crate::leader::{Leader, Leadership};
 use crate::proposer::Proposer;
-use engram_proto::wire::log::{ForgetRows, command};
+use crate::state::spaces::Space;
+use engram_proto::wire::log::{ForgetRows, RaiseFloor, command};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Rows of one command: apply forgets so many in about a millisecond.
@@ -25,14 +28,27 @@ pub async fn run(env: Env, leadership: Leadership, proposer: Proposer) {
         env.clock.sleep(ROUND).await;
         let Leader::Here { term } = leadership.leader() else { continue };
         let now_ms = leadership.stamp_ms(term);
+        for raise in floors(&leadership, now_ms) {
+            // Refused or in doubt, here and below: the next round proposes it again.
+            drop(proposer.command(command::Kind::RaiseFloor(raise)).await);
+        }
         for forget in due(&leadership, &mut aged, now_ms) {
             let (space, until) = (forget.space, forget.until);
-            // Refused or in doubt: the next round proposes it again.
             if proposer.command(command::Kind::Forget(forget)).await.is_ok() {
                 aged.insert(space, until);
             }
         }
     }
+}
+
+/// A floor for each space that has rows to erase.
+fn floors(leadership: &Leadership, now_ms: u64) -> Vec<RaiseFloor> {
+    let data = leadership.state().read();
+    let floor = |space: &Arc<Space>| {
+        let mark = space.past.to_erase(now_ms.checked_sub(space.config.history_ms)?)?;
+        Some(RaiseFloor { space: space.id, log_index: mark.log_index })
+    };
+    data.spaces.values().filter_map(floor).collect()
 }
 
 /// The next range of each space that has old rows.

@@ -222,15 +222,24 @@ impl Gate {
 impl View {
     /// Makes it what a reader saw at an earlier log index.
     pub fn go_back(&mut self, index: u64) -> Result<()> {
-        if index < self.space.id {
-            let (name, id) = (&self.space.config.name, self.space.id);
-            let text = format!("space {name} was made at log index {id}, after {index}; ask for that or later");
-            return Err(Error::new(Kind::BelowFloor, text));
-        }
+        self.reaches(index)?;
         self.at = self.space.as_of(index);
         (self.snapshot.rows, self.snapshot.forgotten) = (self.at.rows.into(), self.at.forgets.into());
         (self.snapshot.applied_index, self.snapshot.staleness_ms) = (index, None);
         Ok(())
+    }
+
+    /// Whether the space's past reaches back to a log index. To be asked again after a read of it, which may have missed
+    /// what was erased meanwhile.
+    pub fn reaches(&self, index: u64) -> Result<()> {
+        let (name, earliest) = (&self.space.config.name, self.space.earliest());
+        match index < earliest {
+            true => {
+                let text = format!("the past of space {name} begins at log index {earliest}, after {index}");
+                Err(Error::new(Kind::BelowFloor, format!("{text}; ask for that or later")))
+            }
+            false => Ok(()),
+        }
     }
 
     /// Whether the view has the row and the filter means it.

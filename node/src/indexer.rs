@@ -8,42 +8,52 @@ use crate::admission::Admission;
 use crate::env::{Env, Lane, run_on};
 use crate::state::Machine;
 use crate::state::spaces::Space;
+use std::ops::Range;
+use std::pin::pin;
 use std::sync::Arc;
 
 /// Runs until the node stops. An error means that the index lane died.
 pub async fn run(node: u64, env: Env, state: Machine, admission: Admission) -> Result<(), String> {
+    // The space that was built last: spaces take turns.
+    let mut last = 0;
     loop {
-        let spaces: Vec<Arc<Space>> = state.read().spaces.values().cloned().collect();
-        let mut built = false;
-        for space in spaces {
-            admission.set_unbuilt(unbuilt(&state));
-            built |= build_one(node, &env, space).await?;
-        }
-        if !built {
-            admission.set_unbuilt(unbuilt(&state));
+        let Some((space, batch)) = next(&state, &admission, last) else {
             state.grown().await;
+            continue;
+        };
+        last = space.id;
+        let mut build = pin!(build(node, &env, space, batch));
+        loop {
+            tokio::select! {
+                biased; // the next batch before a further look
+                built = &mut build => break built?,
+                // What comes meanwhile waits too, and admission must know.
+                () = state.grown() => drop(next(&state, &admission, last)),
+            }
         }
     }
 }
 
-/// Rows of complete batches in all spaces: what the index is behind.
-fn unbuilt(state: &Machine) -> usize {
+/// Tells admission how many rows of complete batches wait, and gives the first such batch of the next space in turn.
+fn next(state: &Machine, admission: &Admission, last: u64) -> Option<(Arc<Space>, Range<u32>)> {
     let data = state.read();
-    let behind = |space: &Arc<Space>| match space.index.next_batch() {
-        Some(batch) => (space.index.rows() - batch.start) as usize,
-        None => 0,
-    };
-    data.spaces.values().map(behind).sum()
+    let (mut unbuilt, mut after, mut first) = (0, None, None);
+    for space in data.spaces.values() {
+        let Some(batch) = space.index.next_batch() else { continue };
+        unbuilt += (space.index.rows() - batch.start) as usize;
+        let turn = if space.id > last { &mut after } else { &mut first };
+        turn.get_or_insert((space, batch));
+    }
+    admission.set_unbuilt(unbuilt);
+    after.or(first).map(|(space, batch)| (space.clone(), batch))
 }
 
-async fn build_one(node: u64, env: &Env, space: Arc<Space>) -> Result<bool, String> {
-    let Some(batch) = space.index.next_batch() else { return Ok(false) };
+async fn build(node: u64, env: &Env, space: Arc<Space>, batch: Range<u32>) -> Result<(), String> {
     let workers = env.pool.workers();
     let id = space.id;
-    let building = space.clone();
-    let epoch = run_on(&*env.pool, Lane::Index, move || building.index.build(batch, &*workers)).await;
+    let epoch = run_on(&*env.pool, Lane::Index, move || space.index.build(batch, &*workers)).await;
     let epoch = epoch.ok_or("the index lane stopped: a batch panicked")?;
     let digest = format_args!("{:016x}", epoch.digest);
     tracing::debug!(node, space = id, epoch = epoch.number, rows = epoch.rows, digest, "epoch published");
-    Ok(true)
+    Ok(())
 }

@@ -82,6 +82,8 @@ impl Node {
                 epoch_rows: epoch.rows.into(),
                 graph_digest: epoch.digest,
                 forgotten: space.index.now().forgets.into(),
+                floor: space.earliest(),
+                erased: space.past.erased().into(),
             }
         };
         (data.spaces.values().map(info).collect(), data.applied.map_or(0, |id| id.index))

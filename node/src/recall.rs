@@ -39,7 +39,7 @@ pub async fn recall(gate: &Gate, request: RecallRequest, own: u64) -> Result<Vec
 }
 
 fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<RecallResult>> {
-    let View { space, at, mut snapshot } = view;
+    let View { ref space, at, mut snapshot } = view;
     let (k, ef) = (request.k as usize, request.ef as usize);
     let code = space.index.cue(cue).map_err(|e| Error::invalid(format!("cue: {e}")))?;
     let ef = if ef == 0 { (EF_PER_K * k).max(EF_MIN) } else { ef.max(k) };
@@ -49,10 +49,10 @@ fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<Recall
         Some(_) => {
             snapshot.tail_scanned = at.rows.into();
             (snapshot.epoch, snapshot.epoch_rows, snapshot.graph_digest) = (0, 0, 0);
-            space.index.scan(&code, Scan { k, candidates: AT_INDEX_CANDIDATES, at }, &means, Some(&*space))
+            space.index.scan(&code, Scan { k, candidates: AT_INDEX_CANDIDATES, at }, &means, Some(&**space))
         }
         None => {
-            let found = space.index.search(&code, Search { k, ef, at }, &means, Some(&*space));
+            let found = space.index.search(&code, Search { k, ef, at }, &means, Some(&**space));
             (snapshot.epoch, snapshot.epoch_rows) = (found.epoch.number, found.epoch.rows.into());
             (snapshot.graph_digest, snapshot.tail_scanned) = (found.epoch.digest, found.tail_scanned.into());
             found.hits
@@ -66,17 +66,20 @@ fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<Recall
             return Err(Error::new(Kind::Poisoned, format!("row {} is not in the store", hit.row)));
         };
         let with_embedding = request.with_embedding;
-        hits.push(Hit {
+        // Not there: erased since the view was taken, and left out.
+        hits.extend(row.with(|record| Hit {
             row: hit.row.into(),
             log_index: row.log_index,
             score: hit.score,
-            text: row.record.text.clone(),
-            time_ms: row.record.time_ms,
-            metadata: row.record.metadata.clone(),
-            id: row.record.id.clone(),
-            embedding: if with_embedding { wire_embedding(&space, &row.record.embedding) } else { bytes::Bytes::new() },
-        });
+            text: record.text.clone(),
+            time_ms: record.time_ms,
+            metadata: record.metadata.clone(),
+            id: record.id.clone(),
+            embedding: if with_embedding { wire_embedding(space, &record.embedding) } else { bytes::Bytes::new() },
+        }));
     }
+    // One past has one answer, and it may be gone by now.
+    request.at_index.map_or(Ok(()), |index| view.reaches(index))?;
     Ok(pages(snapshot, hits))
 }
 
@@ -105,22 +108,22 @@ pub fn wire_embedding(space: &Space, stored: &[u8]) -> bytes::Bytes {
     }
 }
 
-/// A stored row as a message.
+/// A stored row as a message; `None` once it is erased.
 pub fn wire_row(space: &Space, number: u32, with_embedding: bool) -> Option<v1::Row> {
     let row = space.rows.get(number)?;
-    let embedding = if with_embedding { wire_embedding(space, &row.record.embedding) } else { bytes::Bytes::new() };
+    let observation = row.with(|record| v1::Observation {
+        text: record.text.clone(),
+        embedding: if with_embedding { wire_embedding(space, &record.embedding) } else { bytes::Bytes::new() },
+        time_ms: record.time_ms,
+        metadata: record.metadata.clone(),
+        id: record.id.clone(),
+    });
     Some(v1::Row {
         row: number.into(),
         log_index: row.log_index,
         session: row.session,
         sequence: row.sequence,
-        observation: Some(v1::Observation {
-            text: row.record.text.clone(),
-            embedding,
-            time_ms: row.record.time_ms,
-            metadata: row.record.metadata.clone(),
-            id: row.record.id.clone(),
-        }),
+        observation: Some(observation?),
         payload_hash: row.payload_hash,
     })
 }

@@ -40,5 +40,7 @@ pub const DEADLINE_MS_MAX: u32 = 60_000;
 pub const STALENESS_MS_MAX: u32 = 24 * 60 * 60 * 1000;
 /// Milliseconds after which a space forgets, at least: log time is coarse.
 pub const TTL_MS_MIN: u64 = 1000;
+/// How long a space keeps what is forgotten for reads of the past, unless it says otherwise.
+pub const HISTORY_MS_DEFAULT: u64 = 3_600_000;
 /// Version of the node-to-node protocol.
 pub const PEER_VERSION: u32 = 1;

@@ -155,6 +155,9 @@ pub fn complete_space(mut config: SpaceConfig) -> Result<SpaceConfig> {
             limits::TTL_MS_MIN
         )));
     }
+    if config.history_ms == 0 {
+        config.history_ms = limits::HISTORY_MS_DEFAULT;
+    }
     Ok(config)
 }
 

@@ -2,7 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::workload::{Recorder, SPACE, vector};
-use engram_client::{Client, Level, List, Observation, ObserveOptions, Recall, StatusResponse, Which, observation};
+use engram_client::{
+    Client, Kind, Level, List, Observation, ObserveOptions, ReadToken, Recall, StatusResponse, Which, observation,
+};
 use engram_node::env::{Clock, Seed};
 use serde_json::json;
 use std::sync::Arc;
@@ -109,10 +111,36 @@ pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
         let past = on.recall(recall).await.map_err(|e| broken(&format!("no past from {endpoint}: {e}")))?;
         pasts.push(past.hits.iter().map(|hit| (hit.row, hit.score.to_bits())).collect::<Vec<_>>());
     }
-    match pasts.windows(2).all(|pair| pair[0] == pair[1]) {
-        true => Ok(()),
-        false => Err("one_past: two nodes answer differently at the same log index".into()),
+    if pasts.windows(2).any(|pair| pair[0] != pair[1]) {
+        return Err("one_past: two nodes answer differently at the same log index".into());
     }
+    erase(cluster, client, fresh.row, forgotten.log_index - 1).await
+}
+
+/// Erases a forgotten row; after that no node shows the past in which it was.
+async fn erase(cluster: &Cluster, client: &Client, row: u64, past: u64) -> Result<(), String> {
+    let broken = |what: &str| format!("liveness: {what}");
+    let erased = client.erase(SPACE, Which::Named(vec![row].into())).await;
+    let erased = erased.map_err(|e| broken(&format!("nothing is erased after the faults: {e}")))?;
+    for endpoint in cluster.endpoints() {
+        let on = client.on(&endpoint);
+        let applied =
+            on.count(SPACE, None, Level::AtLeast(ReadToken { log_index: erased.floor, incarnation: 0 })).await;
+        applied.map_err(|e| broken(&format!("no count from {endpoint}: {e}")))?;
+        for (index, shown) in [(past, false), (erased.floor, true)] {
+            let recall = Recall {
+                at_index: Some(index),
+                level: Level::Eventual,
+                ..Recall::new(SPACE, vec![1.0; crate::workload::DIM], 10)
+            };
+            let answer = on.recall(recall).await;
+            let below = answer.as_ref().is_err_and(|error| error.kind() == Kind::BelowFloor);
+            if answer.is_ok() != shown || below == shown {
+                return Err(format!("past_above_floor: {endpoint} at {index}, floor {}: {answer:?}", erased.floor));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Observes one name twice; after that every node shows the second row alone.

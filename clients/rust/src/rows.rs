@@ -57,6 +57,8 @@ pub struct Forgotten {
     pub rows: u64,
     /// The log index from which on they are gone; 0 when there was nothing to forget.
     pub log_index: u64,
+    /// Where the space's past begins now, if this erased; else 0.
+    pub floor: u64,
 }
 
 impl Client {
@@ -99,6 +101,16 @@ impl Client {
     /// Forgets rows: no later snapshot has them. Errors: `Refused` with `Invalid` or `NotFound`; `Unknown` when the
     /// outcome is in doubt: call again, a row is forgotten once. Cancelled: the same doubt.
     pub async fn forget(&self, space: &str, which: Which) -> Result<Forgotten, ClientError> {
+        self.forget_or_erase(space, which, false).await
+    }
+
+    /// Forgets rows and erases them, with all that was forgotten in the space before: the past in which they were can be
+    /// read no more. Errors and cancellation: as [`Client::forget`].
+    pub async fn erase(&self, space: &str, which: Which) -> Result<Forgotten, ClientError> {
+        self.forget_or_erase(space, which, true).await
+    }
+
+    async fn forget_or_erase(&self, space: &str, which: Which, erase: bool) -> Result<Forgotten, ClientError> {
         let which = match which {
             Which::Named(named) => {
                 let (rows, ids) = named.split();
@@ -116,14 +128,14 @@ impl Client {
                 forget_request::Which::Filter(filter)
             }
         };
-        let request = v1::ForgetRequest { space: space.to_string(), which: Some(which) };
+        let request = v1::ForgetRequest { space: space.to_string(), which: Some(which), erase };
         let response = write(self, self.pool.timing.deadline, |channel| {
             let request = request.clone();
             Box::pin(async move { Ok(memory(&channel).forget(request).await?.into_inner()) })
         });
-        let v1::ForgetResponse { forgotten, log_index } = response.await?;
-        self.pool.raise(ReadToken { log_index, incarnation: 0 });
-        Ok(Forgotten { rows: forgotten, log_index })
+        let v1::ForgetResponse { forgotten, log_index, floor } = response.await?;
+        self.pool.raise(ReadToken { log_index: log_index.max(floor), incarnation: 0 });
+        Ok(Forgotten { rows: forgotten, log_index, floor })
     }
 
     /// Where a session stands: what of it is committed, and whether it may be resumed. With every row that was acked

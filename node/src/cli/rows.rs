@@ -65,6 +65,10 @@ pub struct ForgetArgs {
     space: String,
     #[command(flatten)]
     filter: FilterArgs,
+    /// Erase text, embedding, metadata and id of these and all other forgotten rows of the space at once: its past then
+    /// begins now.
+    #[arg(long)]
+    erase: bool,
     /// Print what was forgotten as JSON.
     #[arg(long)]
     json: bool,
@@ -127,12 +131,22 @@ pub async fn forget(args: ForgetArgs) -> Result<(), Failure> {
         (None, None) if !args.rows.is_empty() => Which::Named(Named::Rows(args.rows)),
         _ => return Err(Failure::input("forget what? name rows, an --id, an age, or conditions: --where topic=fish")),
     };
-    let forgotten = args.target.client()?.forget(&args.space, which).await?;
-    let (rows, log_index) = (forgotten.rows, forgotten.log_index);
-    match args.json {
-        true => out::json(&serde_json::json!({ "forgotten": rows, "log_index": log_index })),
-        false if log_index == 0 => out::line("no such row: nothing was forgotten"),
-        false => out::line(format_args!("{rows} rows forgotten, gone from log index {log_index} on")),
+    let client = args.target.client()?;
+    let forgotten = match args.erase {
+        true => client.erase(&args.space, which).await?,
+        false => client.forget(&args.space, which).await?,
+    };
+    let (rows, log_index, floor) = (forgotten.rows, forgotten.log_index, forgotten.floor);
+    if args.json {
+        out::json(&serde_json::json!({ "forgotten": rows, "log_index": log_index, "floor": floor }));
+        return Ok(());
+    }
+    match log_index {
+        0 => out::line("no such row: nothing was forgotten"),
+        _ => out::line(format_args!("{rows} rows forgotten, gone from log index {log_index} on")),
+    }
+    if args.erase {
+        out::line(format_args!("what is forgotten is erased; the past of {} begins at log index {floor}", args.space));
     }
     Ok(())
 }

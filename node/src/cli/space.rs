@@ -39,6 +39,9 @@ pub struct CreateArgs {
     /// Seconds after which rows are forgotten, by log time; 0: never.
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     ttl: u64,
+    /// Seconds for which the past keeps what is forgotten, by log time, before it is erased; 0: 3600.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    history: u64,
     /// Print the space as JSON.
     #[arg(long)]
     json: bool,
@@ -122,6 +125,7 @@ async fn create(args: CreateArgs) -> Result<(), Failure> {
         m: args.m,
         ef_construction: args.ef_construction,
         ttl_ms: args.ttl.saturating_mul(1000),
+        history_ms: args.history.saturating_mul(1000),
     };
     let info = args.target.client()?.create_space(config).await?;
     print(&[info], args.json);
@@ -158,7 +162,11 @@ pub fn view(info: &SpaceInfo) -> serde_json::Value {
         "m": config.m,
         "ef_construction": config.ef_construction,
         "ttl_s": config.ttl_ms / 1000,
+        "history_s": config.history_ms / 1000,
         "rows": info.rows,
+        "forgotten": info.forgotten,
+        "erased": info.erased,
+        "floor": info.floor,
         "epoch": info.epoch,
         "epoch_rows": info.epoch_rows,
         "graph_digest": format!("{:016x}", info.graph_digest),

@@ -90,6 +90,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
         ("DEADLINE_MS_MAX", limits::DEADLINE_MS_MAX.into()),
         ("STALENESS_MS_MAX", limits::STALENESS_MS_MAX.into()),
         ("TTL_MS_MIN", limits::TTL_MS_MIN),
+        ("HISTORY_MS_DEFAULT", limits::HISTORY_MS_DEFAULT),
         ("SPACES_MAX", spaces::SPACES_MAX as u64),
         ("SESSIONS_MAX", sessions::SESSIONS_MAX as u64),
         ("TOMBSTONES_MAX", sessions::TOMBSTONES_MAX as u64),

@@ -83,7 +83,7 @@ async fn pages(view: &View, request: &WatchRequest, sent: engram_index::Snapshot
                 return false;
             }
         }
-        let row = wire_row(&view.space, number, request.with_embedding).expect("below the view's count");
+        let Some(row) = wire_row(&view.space, number, request.with_embedding) else { continue };
         bytes += row.encoded_len();
         page.rows.push(row);
     }

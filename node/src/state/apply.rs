@@ -10,8 +10,8 @@ use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
 use engram_proto::wire::log::{
-    Chunk, Command, Entry, EntryOutcome, ForgetOutcome, ForgetRows, Outcome, Record, Run, SessionOutcome, SpaceOutcome,
-    Verdict, command, outcome,
+    Chunk, Command, Entry, EntryOutcome, FloorOutcome, ForgetOutcome, ForgetRows, Outcome, RaiseFloor, Record, Run,
+    SessionOutcome, SpaceOutcome, Verdict, command, outcome,
 };
 use engram_proto::wire::v1::{Refused, SpaceConfig};
 use prost::Message;
@@ -83,6 +83,7 @@ impl Data {
             Some(command::Kind::CreateSpace(config)) => self.create_space(log_id.index, config),
             Some(command::Kind::DropSpace(dropped)) => self.drop_space(&dropped.name),
             Some(command::Kind::Forget(forget)) => self.forget(log_id.index, &forget),
+            Some(command::Kind::RaiseFloor(raise)) => self.raise_floor(log_id.index, &raise),
             None => refused(Error::new(Kind::Unsupported, "the command is not known to this version; upgrade")),
         };
         let outcome = Outcome { kind: Some(kind) };
@@ -163,7 +164,20 @@ impl Data {
 
     fn forget(&mut self, log_index: u64, forget: &ForgetRows) -> outcome::Kind {
         match self.spaces.get(&forget.space) {
-            Some(space) => outcome::Kind::Forget(ForgetOutcome { forgotten: space.forget(log_index, forget) }),
+            Some(space) => {
+                outcome::Kind::Forget(ForgetOutcome { forgotten: space.forget(log_index, self.stamp_ms, forget) })
+            }
+            None => refused(Error::not_found("the space was dropped")),
+        }
+    }
+
+    fn raise_floor(&mut self, log_index: u64, raise: &RaiseFloor) -> outcome::Kind {
+        match self.spaces.get(&raise.space) {
+            Some(space) => {
+                // A past cannot begin in the future.
+                let erased = space.raise_floor(raise.log_index.min(log_index));
+                outcome::Kind::Floor(FloorOutcome { floor: space.earliest(), erased })
+            }
             None => refused(Error::not_found("the space was dropped")),
         }
     }
@@ -246,7 +260,7 @@ fn append(space: &Space, origin: Origin, record: Record) -> Result<u32, Error> {
     let row = space.push(origin, record)?;
     if let Some(previous) = space.rows.get(row).and_then(|row| row.previous) {
         let replaced = ForgetRows { rows: vec![previous], ..ForgetRows::default() };
-        space.forget(origin.log_index, &replaced);
+        space.forget(origin.log_index, origin.stamp_ms, &replaced);
     }
     Ok(row)
 }

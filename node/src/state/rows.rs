@@ -1,13 +1,14 @@
 //! A space's rows: appended by apply, read by anybody, never moved.
 //!
-//! Invariant `rows_immutable`: a row that was published stays as it is; a reader that knows a count may read
-//! all rows below it without a lock.
+//! Invariant `rows_immutable`: a row that was published stays as it is until it is erased; a reader that knows a count
+//! may read all rows below it without waiting for the appender.
 //!
 //! Leaves out: files. Payloads live in memory and in the snapshot.
 
+use super::spaces::Origin;
 use engram_proto::wire::log::Record;
 use std::sync::{
-    OnceLock,
+    OnceLock, PoisonError, RwLock,
     atomic::{AtomicU32, Ordering},
 };
 
@@ -26,8 +27,27 @@ pub struct Row {
     pub payload_hash: u64,
     /// The row that had the same id before.
     pub previous: Option<u32>,
-    /// Text, embedding as stored, time, metadata, id.
-    pub record: Record,
+    /// In a box, so that what is erased gives its memory back.
+    record: RwLock<Option<Box<Record>>>,
+}
+
+impl Row {
+    /// A row; without a record it is an erased one.
+    pub fn new(origin: Origin, payload_hash: u64, previous: Option<u32>, record: Option<Record>) -> Self {
+        let Origin { log_index, stamp_ms, session, sequence } = origin;
+        let record = RwLock::new(record.map(Box::new));
+        Self { log_index, stamp_ms, session, sequence, payload_hash, previous, record }
+    }
+
+    /// Looks at text, embedding as stored, time, metadata and id; `None` once they are erased.
+    pub fn with<R>(&self, look: impl FnOnce(&Record) -> R) -> Option<R> {
+        self.record.read().unwrap_or_else(PoisonError::into_inner).as_deref().map(look)
+    }
+
+    /// Erases them, and gives them a last time.
+    pub fn erase(&self) -> Option<Box<Record>> {
+        self.record.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// Block b holds 2^(b + 10) rows: 23 blocks hold all that a u32 can number.
@@ -90,9 +110,8 @@ mod tests {
     fn every_row_is_found_where_it_was_put() {
         let rows = Rows::default();
         for i in 0..5000u64 {
-            let (record, previous) = (Record::default(), None);
-            let row = Row { log_index: i, stamp_ms: i, session: 1, sequence: i, payload_hash: 0, previous, record };
-            assert_eq!(rows.push(row), Some(i as u32));
+            let origin = Origin { log_index: i, stamp_ms: i, session: 1, sequence: i };
+            assert_eq!(rows.push(Row::new(origin, 0, None, Some(Record::default()))), Some(i as u32));
         }
         assert!((0..5000).all(|i| rows.get(i).expect("published").log_index == u64::from(i)));
         assert!(rows.get(5000).is_none());

@@ -14,7 +14,7 @@ use crate::raft::wire::{meta_from_wire, meta_to_wire};
 use bytes::{Buf, Bytes};
 use engram_index::Snapshot as Seen;
 use engram_proto::wire::log::{
-    ForgetRows, SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
+    ForgetRows, Record, SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
     SnapshotSessions, SnapshotSpace, SnapshotTombstone,
 };
 use engram_proto::wire::peer;
@@ -50,11 +50,34 @@ pub struct Damaged {
     pub detail: String,
 }
 
-/// The state at one index, held still without copying rows: they never change.
+/// The state at one index, held still without copying rows: they don't change, and what is erased stays until it is written.
 pub struct Frozen {
     head: SnapshotHead,
-    spaces: Vec<(Arc<Space>, Seen)>,
+    spaces: Vec<Still>,
     sessions: Sessions,
+}
+
+/// One space of it.
+struct Still {
+    space: Arc<Space>,
+    seen: Seen,
+    floor: u64,
+    /// The rows of so many forgets are erased.
+    erased: u32,
+}
+
+impl Still {
+    fn of(space: &Arc<Space>) -> Self {
+        let erased = space.past.hold();
+        Self { space: space.clone(), seen: space.index.now(), floor: space.past.floor(), erased }
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        self.space.past.release();
+        self.space.sweep();
+    }
 }
 
 impl Frozen {
@@ -69,7 +92,7 @@ impl Frozen {
             nodes_seen: data.nodes_seen.iter().copied().collect(),
             meta: meta_to_wire(&meta).encode_to_vec().into(),
         };
-        let spaces = data.spaces.values().map(|space| (space.clone(), space.index.now())).collect();
+        let spaces = data.spaces.values().map(Still::of).collect();
         (Self { head, spaces, sessions: data.sessions.clone() }, meta)
     }
 
@@ -77,21 +100,7 @@ impl Frozen {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         section(&mut out, Kind::Head, &self.head);
-        for (space, Seen { rows, forgets }) in &self.spaces {
-            let forget = |(row, rows, log_index)| SnapshotForget { row, rows, log_index };
-            let head = SnapshotSpace {
-                id: space.id,
-                config: Some(space.config.clone()),
-                rows: (*rows).into(),
-                forgets: space.forgets(*forgets).into_iter().map(forget).collect(),
-            };
-            section(&mut out, Kind::Space, &head);
-            for first in (0..*rows).step_by(ROWS_PER_SECTION as usize) {
-                let numbers = first..(*rows).min(first.saturating_add(ROWS_PER_SECTION));
-                let rows = numbers.map(|row| row_out(space.rows.get(row).expect("below the frozen count"))).collect();
-                section(&mut out, Kind::Rows, &SnapshotRows { space: space.id, first_row: first.into(), rows });
-            }
-        }
+        self.spaces.iter().for_each(|still| space_out(&mut out, still));
         sessions_out(&mut out, &self.sessions);
         put(&mut out, Kind::End, &[]);
         out
@@ -112,10 +121,37 @@ fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     out.extend_from_slice(payload);
 }
 
-fn row_out(row: &Row) -> SnapshotRow {
-    let record = Some(row.record.clone());
-    let Row { log_index, stamp_ms, session, sequence, .. } = *row;
-    SnapshotRow { log_index, session, sequence, record, stamp_ms }
+fn space_out(out: &mut Vec<u8>, still: &Still) {
+    let Still { space, seen, floor, erased } = still;
+    let marks = space.past.marks(seen.forgets).into_iter().enumerate();
+    let forgets = marks.filter_map(|(at, mark)| {
+        let (row, rows) = space.index.forget_at(at as u32)?;
+        Some(SnapshotForget { row, rows, log_index: mark.log_index, stamp_ms: mark.stamp_ms })
+    });
+    let forgets: Vec<SnapshotForget> = forgets.collect();
+    let mut gone: Vec<u32> = forgets.iter().take(*erased as usize).map(|forget| forget.row).collect();
+    gone.sort_unstable();
+    let (config, rows) = (Some(space.config.clone()), seen.rows);
+    let head = SnapshotSpace { id: space.id, config, rows: rows.into(), forgets, floor: *floor, erased: *erased };
+    section(out, Kind::Space, &head);
+    for first in (0..rows).step_by(ROWS_PER_SECTION as usize) {
+        let numbers = first..rows.min(first.saturating_add(ROWS_PER_SECTION));
+        let rows = numbers.map(|row| row_out(space, row, gone.binary_search(&row).is_ok())).collect();
+        section(out, Kind::Rows, &SnapshotRows { space: space.id, first_row: first.into(), rows });
+    }
+}
+
+fn row_out(space: &Space, number: u32, erased: bool) -> SnapshotRow {
+    let row = space.rows.get(number).expect("below the frozen count");
+    let Row { log_index, stamp_ms, session, sequence, payload_hash, .. } = *row;
+    let place = SnapshotRow { log_index, session, sequence, stamp_ms, ..SnapshotRow::default() };
+    match erased {
+        true => {
+            let code = space.index.code(number).expect("below the frozen count").into();
+            SnapshotRow { payload_hash, code, ..place }
+        }
+        false => SnapshotRow { record: Some(row.with(Record::clone).expect("held since it was frozen")), ..place },
+    }
 }
 
 fn sessions_out(out: &mut Vec<u8>, sessions: &Sessions) {
@@ -149,7 +185,7 @@ fn session_out(id: u64, session: &Session) -> SnapshotSession {
 
 /// Reads a snapshot whole; nothing of it is used when any part is damaged.
 pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
-    let mut reader = Reader { rest: bytes, offset: 0, forgets: BTreeMap::new() };
+    let mut reader = Reader { rest: bytes, ..Reader::default() };
     reader.magic()?;
     let mut data = Data::default();
     let mut meta = None;
@@ -169,13 +205,16 @@ pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
     if reader.forgets.values().any(|forgets| forgets.len() > 0) {
         return Err(reader.damaged("forgets of rows that are not there"));
     }
+    if reader.erased != 0 {
+        return Err(reader.damaged("more or fewer rows are erased than their spaces say"));
+    }
     let meta = meta.ok_or_else(|| reader.damaged("no head section"))?;
     Ok((data, meta))
 }
 
 /// Checks the framing and every checksum without building a state.
 pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
-    let mut reader = Reader { rest: bytes.clone(), offset: 0, forgets: BTreeMap::new() };
+    let mut reader = Reader { rest: bytes.clone(), ..Reader::default() };
     reader.magic()?;
     while reader.section()?.0 != Kind::End {}
     match reader.rest.is_empty() {
@@ -184,9 +223,12 @@ pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
     }
 }
 
+#[derive(Default)]
 struct Reader {
     rest: Bytes,
     offset: usize,
+    /// Erased rows that are still to come.
+    erased: i64,
     /// By space: the forgets that wait for their place among the rows.
     forgets: BTreeMap<u64, Peekable<vec::IntoIter<SnapshotForget>>>,
 }
@@ -250,10 +292,15 @@ impl Reader {
 
     fn space(&mut self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
         let space: SnapshotSpace = self.message(payload)?;
+        if space.erased as usize > space.forgets.len() {
+            return Err(self.damaged("more rows are erased than forgotten"));
+        }
+        self.erased += i64::from(space.erased);
         self.forgets.insert(space.id, space.forgets.into_iter().peekable());
         let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
         data.names.insert(config.name.clone(), space.id);
         let made = Space::new(space.id, config).map_err(|e| self.damaged(e))?;
+        made.past.restore(space.floor, space.erased);
         data.spaces.insert(space.id, Arc::new(made));
         Ok(())
     }
@@ -265,10 +312,16 @@ impl Reader {
             return Err(self.damaged(format!("rows from {} where {} should follow", part.first_row, space.rows.len())));
         }
         for row in part.rows {
-            let record = row.record.ok_or_else(|| self.damaged("row without record"))?;
             let SnapshotRow { log_index, stamp_ms, session, sequence, .. } = row;
             let origin = Origin { log_index, stamp_ms, session, sequence };
-            space.push(origin, record).map_err(|e| self.damaged(e.to_string()))?;
+            let pushed = match row.record {
+                Some(record) => space.push(origin, record).map(drop),
+                None => {
+                    self.erased -= 1;
+                    space.push_erased(origin, row.payload_hash, &row.code)
+                }
+            };
+            pushed.map_err(|e| self.damaged(e.to_string()))?;
             self.forget(space)?;
         }
         Ok(())
@@ -280,7 +333,7 @@ impl Reader {
         let Some(forgets) = self.forgets.get_mut(&space.id) else { return Ok(()) };
         while let Some(forget) = forgets.next_if(|forget| forget.rows == rows) {
             let named = ForgetRows { rows: vec![forget.row], ..ForgetRows::default() };
-            if space.forget(forget.log_index, &named) != 1 {
+            if space.forget(forget.log_index, forget.stamp_ms, &named) != 1 {
                 return Err(self.damaged(format!("row {} is forgotten twice, or not there", forget.row)));
             }
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant `one_row_a_name`: of the rows that have an id, the last one alone can be living.
 
+use super::past::{Mark, Past};
 use super::rows::{Row, Rows};
 use engram_index::{Index, Options, Originals, Snapshot};
 use engram_proto::error::Error;
@@ -27,8 +28,8 @@ pub struct Space {
     pub rows: Rows,
     /// Codes, graph, and who is forgotten.
     pub index: Index,
-    /// After each log index that forgot rows: how many forgets there were. Rising; written by apply alone.
-    forgets: RwLock<Vec<(u64, u32)>>,
+    /// When rows were forgotten, and how far back the space can be read.
+    pub past: Past,
     /// The last row of each id, forgotten or not. Written by apply alone.
     ids: RwLock<BTreeMap<String, u32>>,
 }
@@ -59,7 +60,8 @@ impl Space {
         options.ef_construction = config.ef_construction as usize;
         let index = Index::new(options).map_err(|e| e.to_string())?;
         let shape = Shape::of(&config);
-        Ok(Self { id, config, shape, rows: Rows::default(), index, forgets: RwLock::default(), ids: RwLock::default() })
+        let (rows, past, ids) = (Rows::default(), Past::default(), RwLock::default());
+        Ok(Self { id, config, shape, rows, index, past, ids })
     }
 
     /// Appends a row and gives its number; the one that had its id lives on. Called by apply alone, in log order.
@@ -73,17 +75,25 @@ impl Space {
             true => None,
             false => self.ids.write().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone(), coded),
         };
-        let Origin { log_index, stamp_ms, session, sequence } = origin;
-        let payload_hash = payload_hash(&record);
-        let row = self.rows.push(Row { log_index, stamp_ms, session, sequence, payload_hash, previous, record });
-        // The index numbers rows as we do and has the smaller range.
-        assert_eq!(row, Some(coded), "rows and codes go together");
+        self.publish(coded, Row::new(origin, payload_hash(&record), previous, Some(record)));
         Ok(coded)
+    }
+
+    /// Appends a row that was erased, by what is left of it.
+    pub fn push_erased(&self, origin: Origin, payload_hash: u64, code: &[u8]) -> Result<(), Error> {
+        let coded = self.index.push_code(code).map_err(|e| Error::invalid(e.to_string()))?;
+        self.publish(coded, Row::new(origin, payload_hash, None, None));
+        Ok(())
+    }
+
+    fn publish(&self, coded: u32, row: Row) {
+        // The index numbers rows as we do and has the smaller range.
+        assert_eq!(self.rows.push(row), Some(coded), "rows and codes go together");
     }
 
     /// Forgets what the command names, where it is there and was not forgotten before; how many rows. Called by apply
     /// alone, in log order.
-    pub fn forget(&self, log_index: u64, named: &ForgetRows) -> u32 {
+    pub fn forget(&self, log_index: u64, stamp_ms: u64, named: &ForgetRows) -> u32 {
         let by_id = {
             let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
             named.ids.iter().filter_map(|id| ids.get(id).copied()).collect::<Vec<u32>>()
@@ -92,14 +102,34 @@ impl Space {
         let rows = named.rows.iter().copied().chain(by_id).chain(range);
         let forgotten = rows.filter(|&row| self.index.forget(row) == Ok(true)).count() as u32;
         if forgotten > 0 {
-            let mut forgets = self.forgets.write().unwrap_or_else(PoisonError::into_inner);
-            let now = (log_index, self.index.now().forgets);
-            match forgets.last_mut().filter(|last| last.0 == log_index) {
-                Some(last) => *last = now,
-                None => forgets.push(now),
-            }
+            self.past.note(Mark { log_index, stamp_ms, forgets: self.index.now().forgets });
         }
         forgotten
+    }
+
+    /// Begins the past at a log index: rows that were forgotten up to there are erased. How many. Called by apply alone, in
+    /// log order.
+    pub fn raise_floor(&self, log_index: u64) -> u32 {
+        let erased = self.past.raise(log_index);
+        self.sweep();
+        erased
+    }
+
+    /// Gives back the memory of what is erased, but for what a snapshot holds.
+    pub fn sweep(&self) {
+        self.past.sweep(|at| {
+            let Some((number, _)) = self.index.forget_at(at) else { return };
+            let Some(record) = self.rows.get(number).and_then(Row::erase) else { return };
+            let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
+            if ids.get(&record.id) == Some(&number) {
+                ids.remove(&record.id);
+            }
+        });
+    }
+
+    /// The first log index whose state can be read.
+    pub fn earliest(&self) -> u64 {
+        self.past.floor().max(self.id)
     }
 
     /// The row that a snapshot has under an id.
@@ -122,33 +152,15 @@ impl Space {
     /// Whether a filter means the row; with none, every row is meant.
     pub fn means(&self, row: u32, filter: Option<&Filter>) -> bool {
         filter.is_none_or(|filter| {
-            let row = self.rows.get(row);
-            row.is_some_and(|row| filter::matches(filter, row.record.time_ms, &row.record.metadata))
+            let matches = |record: &Record| filter::matches(filter, record.time_ms, &record.metadata);
+            self.rows.get(row).and_then(|row| row.with(matches)).unwrap_or(false)
         })
     }
 
     /// What a reader saw at a log index that is applied.
     pub fn as_of(&self, log_index: u64) -> Snapshot {
         let rows = partition(self.rows.len(), |row| self.rows.get(row).is_some_and(|row| row.log_index <= log_index));
-        let forgets = self.forgets.read().unwrap_or_else(PoisonError::into_inner);
-        let passed = forgets.partition_point(|forget| forget.0 <= log_index);
-        let forgets = passed.checked_sub(1).map_or(0, |last| forgets[last].1);
-        Snapshot { rows, forgets }
-    }
-
-    /// Each of the first `count` forgets: row, rows before it, log index.
-    pub fn forgets(&self, count: u32) -> Vec<(u32, u32, u64)> {
-        let marks = self.forgets.read().unwrap_or_else(PoisonError::into_inner);
-        let mut marks = marks.iter();
-        let mut mark = marks.next();
-        let forget = |at: u32| {
-            while mark.is_some_and(|mark| mark.1 <= at) {
-                mark = marks.next();
-            }
-            let (row, rows) = self.index.forget_at(at)?;
-            Some((row, rows, mark?.0))
-        };
-        (0..count).map_while(forget).collect()
+        Snapshot { rows, forgets: self.past.forgets(log_index) }
     }
 }
 
@@ -168,6 +180,7 @@ fn partition(count: u32, below: impl Fn(u32) -> bool) -> u32 {
 /// The rows' stored embeddings, for the last rescoring.
 impl Originals for Space {
     fn vector(&self, row: u32, into: &mut [f32]) -> bool {
-        self.rows.get(row).is_some_and(|row| load(&row.record.embedding, self.shape.precision, into))
+        let load = |record: &Record| load(&record.embedding, self.shape.precision, into);
+        self.rows.get(row).and_then(|row| row.with(load)).unwrap_or(false)
     }
 }

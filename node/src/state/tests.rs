@@ -2,10 +2,11 @@
 
 use super::apply::Data;
 use super::snapshot::{Frozen, decode};
+use super::spaces::Space;
 use crate::raft::types::log_id;
 use engram_proto::wire::log::{
-    Chunk, Command, DropSpace, Entry, ExpireSession, ForgetRows, OpenSession, Outcome, Record, ResumeSession, Verdict,
-    command, outcome,
+    Chunk, Command, DropSpace, Entry, ExpireSession, ForgetRows, OpenSession, Outcome, RaiseFloor, Record,
+    ResumeSession, Verdict, command, outcome,
 };
 use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
 use proptest::prelude::*;
@@ -45,7 +46,10 @@ impl Log {
     fn texts(&self) -> Vec<(u64, u64, String)> {
         let space = self.data.space("notes").expect("there");
         let row = |row| space.rows.get(row).expect("published");
-        (0..space.rows.len()).map(row).map(|row| (row.session, row.sequence, row.record.text.clone())).collect()
+        (0..space.rows.len())
+            .map(row)
+            .map(|row| (row.session, row.sequence, row.with(|record| record.text.clone()).unwrap_or_default()))
+            .collect()
     }
 }
 
@@ -291,4 +295,63 @@ fn a_name_replaces_and_is_forgotten_and_a_snapshot_keeps_both() {
     log.data = decode(bytes.clone()).expect("intact").0;
     check(&log);
     assert_eq!(bytes::Bytes::from(Frozen::of(&log.data).0.encode()), bytes);
+}
+
+#[test]
+fn what_is_erased_leaves_its_place_and_the_same_graph() {
+    let mut log = Log::new();
+    let session = log.open();
+    let space = log.data.space("notes").expect("there").clone();
+    for first in (1..=400).step_by(4) {
+        let named = |at: u64| Record { id: format!("name {}", (first + at) % 100), ..record((first + at) as u8) };
+        let records = (0..4).map(named).collect();
+        let chunks = vec![Chunk { session, connection: session, first_sequence: first, records }];
+        log.apply(command::Kind::Entry(Entry { chunks }));
+    }
+    let before = Frozen::of(&log.data).0;
+    let whole = before.encode();
+    let raise = |log: &mut Log, log_index: u64| {
+        let outcome = log.apply(command::Kind::RaiseFloor(RaiseFloor { space: space.id, log_index }));
+        match outcome.kind {
+            Some(outcome::Kind::Floor(outcome)) => (outcome.floor, outcome.erased),
+            other => panic!("{other:?}"),
+        }
+    };
+    // Rows 0 to 99 were replaced by 100 to 199, at log indices 28 to 52.
+    assert_eq!(raise(&mut log, 52), (52, 100));
+    assert_eq!(raise(&mut log, 40), (52, 0), "a floor never falls");
+    let text = |row: u32| space.rows.get(row).expect("published").with(|record| record.text.clone());
+    assert!(text(0).is_some(), "a snapshot that is being written holds it");
+    assert_eq!(before.encode(), whole);
+    drop(before);
+    assert_eq!((text(0), text(99), text(100).is_some()), (None, None, true));
+    assert_eq!(raise(&mut log, u64::MAX), (log.index, 200));
+    let verdict = log.send(session, session, 1, &[9]);
+    assert_eq!(kind_of(&verdict), Some(ErrorKind::Invalid), "an erased row still tells a repeat from another payload");
+
+    let bytes = Frozen::of(&log.data).0.encode();
+    assert_eq!(
+        (count(&whole, b"payload "), count(&bytes, b"payload ")),
+        (400, 100),
+        "erased text is in no new snapshot"
+    );
+    let (restored, _) = decode(bytes.clone().into()).expect("intact");
+    let twin = restored.space("notes").expect("there").clone();
+    for built in [&space, &twin] {
+        while let Some(batch) = built.index.next_batch() {
+            built.index.build(batch, &engram_index::Inline);
+        }
+    }
+    assert_eq!(twin.index.epoch(), space.index.epoch(), "the graph of the log, erased rows in their places");
+    assert_eq!((twin.earliest(), twin.past.erased()), (space.earliest(), 300));
+    let living = |space: &Space| {
+        let name = |at: u32| space.named(&format!("name {at}"), space.index.now());
+        (0..100).map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(living(&twin), living(&space));
+    assert_eq!(Frozen::of(&restored).0.encode(), bytes);
+}
+
+fn count(bytes: &[u8], text: &[u8]) -> usize {
+    bytes.windows(text.len()).filter(|window| *window == text).count()
 }

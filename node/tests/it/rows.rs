@@ -117,6 +117,78 @@ async fn old_rows_go_by_request_and_by_the_spaces_time_to_live() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_forgotten_is_erased_at_once_or_once_its_history_has_passed() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, client) = cluster(1, dir.path()).await;
+    let short = SpaceConfig { name: "short".into(), dim: 2, history_ms: 1, ..SpaceConfig::default() };
+    client.create_space(short).await.expect("a new space");
+    let past = async |name: &str, index: u64| {
+        let recall = Recall { level: Level::Eventual, at_index: Some(index), ..Recall::new(name, vec![0.6, 0.8], 100) };
+        client.recall(recall).await.map(|answer| answer.hits.len())
+    };
+    let mut before = 0;
+    for name in [SPACE, "short"] {
+        let observer = client.observe(name, ObserveOptions::default()).await.expect("opened");
+        for row in 0..20 {
+            observer.push(note(&format!("row {row}"))).await.expect("taken");
+        }
+        observer.finish().await.expect("committed");
+        before = client.token().log_index;
+        let forgotten = client.forget(name, Which::Named(vec![3, 4].into())).await.expect("forgotten");
+        assert_eq!((forgotten.rows, forgotten.floor), (2, 0));
+    }
+    let info = async |name: &str| {
+        let spaces = client.list_spaces().await.expect("listed");
+        spaces.into_iter().find(|info| info.config.as_ref().is_some_and(|config| config.name == name)).expect("there")
+    };
+    until("the history has passed", async || (info("short").await.erased == 2).then_some(())).await;
+    assert_eq!(past("short", before).await.expect_err("gone").kind(), Kind::BelowFloor);
+    let kept = info(SPACE).await;
+    assert_eq!((kept.erased, kept.floor), (0, kept.id), "an hour has not passed");
+
+    let first = past(SPACE, client.token().log_index).await.expect("now");
+    let erased = client.erase(SPACE, Which::Named(vec![5].into())).await.expect("erased");
+    assert_eq!((erased.rows, erased.floor >= erased.log_index, first), (1, true, 18));
+    assert_eq!((info(SPACE).await.erased, info(SPACE).await.floor), (3, erased.floor));
+    assert_eq!(past(SPACE, erased.floor).await.expect("readable"), 17);
+    assert_eq!(past(SPACE, erased.log_index - 1).await.expect_err("gone").kind(), Kind::BelowFloor);
+    let again = client.erase(SPACE, Which::Named(vec![5].into())).await.expect("once");
+    assert_eq!(again.rows, 0);
+    let got = client.get(SPACE, vec![4, 5, 6], Level::Linearizable, false).await.expect("got");
+    assert_eq!(texts(&got.rows), ["row 6"]);
+    nodes.remove(0).stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_spaces_with_few_rows_hold_nothing_up() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, client) = cluster(1, dir.path()).await;
+    let names: Vec<String> = (0..1000).map(|at| format!("space-{at}")).collect();
+    for part in names.chunks(50) {
+        let fill = part.iter().map(async |name: &String| {
+            let config = SpaceConfig { name: name.clone(), dim: 2, ..SpaceConfig::default() };
+            client.create_space(config).await.expect("a new space");
+            let observer = client.observe(name, ObserveOptions::default()).await.expect("opened");
+            for row in 0..3 {
+                observer.push(note(&format!("row {row}"))).await.expect("taken");
+            }
+            observer.finish().await.expect("committed");
+        });
+        futures_util::future::join_all(fill).await;
+    }
+    let observer = client.observe(SPACE, ObserveOptions::default()).await.expect("opened");
+    for row in 0..10_000 {
+        observer.push(note(&format!("row {row}"))).await.expect("taken");
+    }
+    observer.finish().await.expect("committed");
+    let spaces = client.list_spaces().await.expect("listed");
+    assert_eq!(spaces.iter().map(|info| info.rows).sum::<u64>(), 13_000);
+    let one = client.recall(Recall::new("space-500", vec![0.6, 0.8], 10)).await.expect("found without a graph");
+    assert_eq!(one.hits.len(), 3);
+    nodes.remove(0).stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn staleness_is_stated_and_bounded_on_every_node() {
     let dir = tempfile::tempdir().expect("temporary");
     let (nodes, client) = cluster(3, dir.path()).await;
