@@ -30,6 +30,8 @@ pub const FILTER_DEPTH_MAX: usize = 8;
 pub const FILTER_PARTS_MAX: usize = 256;
 /// Rows named by one get or forget, by number and by name together.
 pub const ROWS_NAMED_MAX: usize = 1000;
+/// Watches of one memory stream.
+pub const WATCHES_MAX: usize = 16;
 /// Links a row makes.
 pub const M_MAX: u32 = 64;
 /// Width of the search that finds a new row's links.

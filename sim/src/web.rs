@@ -1,5 +1,5 @@
-//! The scenario of WebSockets: rows are observed while the node on the other end loses power, then recalled on the
-//! same stream; a client that goes mute is dropped in the stated time.
+//! The scenario of WebSockets: rows are observed while the node on the other end loses power, then recalled and watched
+//! on the same stream; a client that goes mute is dropped in the stated time.
 //!
 //! The history goes to the same check as everybody's: each row exactly once, in order.
 
@@ -11,8 +11,8 @@ use engram_node::env::{Env, Seed};
 use engram_proto::transport::timeout;
 use engram_proto::wire::v1::{
     Ack, Linearizable, MemoryRequest, MemoryResponse, Observation, ObserveBatch, ObserveRequest, OpenSession,
-    RecallRequest, ResumeSession, SessionOpened, memory_request, memory_response, observe_request, observe_response,
-    recall_request, recall_response,
+    RecallRequest, ResumeSession, SessionOpened, WatchRequest, WatchRows, memory_request, memory_response,
+    observe_request, observe_response, recall_request, recall_response, watch_rows_response,
 };
 use std::time::Duration;
 
@@ -25,6 +25,8 @@ const LOST_AT: u64 = 100;
 const LOST_FOR: Duration = Duration::from_secs(3);
 /// Without a byte for so long, not even a ping, the connection is dead.
 const SILENCE_MAX: Duration = Duration::from_secs(8);
+/// A watch is not silent for longer: `node/src/edge/watch.rs`.
+const WATCH_SILENCE_MAX: Duration = Duration::from_secs(12);
 /// A mute client is dropped between these: `node/src/edge/ws/link.rs`.
 const MUTE_MIN: Duration = Duration::from_secs(14);
 const MUTE_MAX: Duration = Duration::from_secs(21);
@@ -81,6 +83,7 @@ pub async fn play(
     }
     web.until_acked(&mut socket).await?;
     web.recall(&mut socket).await?;
+    web.watch(&mut socket).await?;
     web.mute().await?;
     Ok(web.rows.iter().filter(|row| row.acked).count() as u64)
 }
@@ -194,6 +197,39 @@ impl Web<'_> {
                 other => return Err(format!("visible: {other:?} instead of an answer")),
             }
         }
+    }
+
+    /// A watch from the beginning gives every row once, in order.
+    async fn watch(&self, socket: &mut Socket) -> Result<(), String> {
+        let request = WatchRequest { space: SPACE.into(), after_log_index: Some(0), ..WatchRequest::default() };
+        let watch = memory_request::Message::Watch(WatchRows { watch_id: 1, request: Some(request) });
+        let request = MemoryRequest { message: Some(watch) };
+        socket.send(&request).await.map_err(|e| format!("watch: not asked: {e}"))?;
+        let mut seen = 0;
+        while seen < self.rows.len() {
+            let said = timeout(&*self.env.world(), WATCH_SILENCE_MAX, socket.next()).await;
+            let message = match said {
+                Some(Ok(Some(MemoryResponse { message: Some(message) }))) => message,
+                other => return Err(format!("watch: {other:?} after {seen} rows")),
+            };
+            match message {
+                memory_response::Message::Watch(answer) => match answer.outcome {
+                    Some(watch_rows_response::Outcome::Page(page)) => {
+                        for row in page.rows {
+                            let text = row.observation.unwrap_or_default().text;
+                            if self.rows.get(seen).is_none_or(|expected| expected.text != text) {
+                                return Err(format!("watch: {text:?} after {seen} rows"));
+                            }
+                            seen += 1;
+                        }
+                    }
+                    other => return Err(format!("watch: {other:?} after {seen} rows")),
+                },
+                memory_response::Message::Observe(_) => {}
+                other => return Err(format!("watch: {other:?} instead of a page")),
+            }
+        }
+        Ok(())
     }
 
     /// A client that answers no ping.

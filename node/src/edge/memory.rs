@@ -1,9 +1,11 @@
-//! One memory stream, whatever carried it: observe and recall on one stream, by gRPC or over a WebSocket.
+//! One memory stream, whatever carried it: observe, recall and watch on one stream, by gRPC or over a WebSocket.
 //!
 //! Observations go to a session task of their own, which the first of them begins; recalls are answered here, in
-//! order. Both write into one outbox, whose bound stops the reading for a client that does not read.
+//! order; each watch is a task too. All write into one outbox, whose bound stops the reading for a client that does
+//! not read. The watches end when nothing more is read: they have no end of their own that a half-close could wait for.
 
 use super::observe::Incoming;
+use super::watches::Watches;
 use super::{FIRST_MESSAGE_TIMEOUT, observe, outbox, read, status, unknown_message, unreadable};
 use crate::env::Rt;
 use crate::node::Node;
@@ -31,13 +33,14 @@ where
     S: Stream<Item = Received> + Send + Unpin,
 {
     let Some(first) = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, requests.next()).await else {
-        let error = Error::invalid("no first message within 10 s; send open, resume or a recall");
+        let error = Error::invalid("no first message within 10 s; send open, resume, a recall or a watch");
         // A client that is gone hears nothing, here and below.
         drop(out.send(Err(status(error))).await);
         return;
     };
     let mut next = first;
     let mut observations = None;
+    let mut watches = Watches::new(&node, &out);
     let wrap = |answer| MemoryResponse { message: Some(memory_response::Message::Recall(answer)) };
     while let Some(request) = next {
         let message = request.map(|request| request.message);
@@ -52,6 +55,8 @@ where
                     Err(error) => read::refuse(request.request_id, error, &out, wrap).await,
                 }
             }
+            Ok(Some(memory_request::Message::Watch(request))) => watches.begin(request).await,
+            Ok(Some(memory_request::Message::StopWatch(request))) => watches.stop(request.watch_id).await,
             Ok(None) => end(observations.as_ref(), Ok(ObserveRequest::default()), &out).await,
             Err(broken) => end(observations.as_ref(), Err(broken), &out).await,
         };

@@ -12,6 +12,7 @@ pub mod read;
 pub mod session;
 pub mod status;
 pub mod watch;
+mod watches;
 pub mod ws;
 
 use engram_proto::error::{Error, Kind};

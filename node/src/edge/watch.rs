@@ -1,4 +1,4 @@
-//! Follows a space: what this node applies, as it applies it.
+//! Follows a space: what this node applies, as it applies it. A call of its own, or one of a memory stream's watches.
 //!
 //! Each page is of one view, so a row and the forget of the one it replaces come together or not at all. A reader that
 //! is slow holds back its own pages and nothing else: nothing is queued for it but the page at hand.
@@ -27,17 +27,24 @@ const PAGE_BYTES: usize = 1 << 20;
 /// Numbers of forgotten rows of a page.
 const PAGE_FORGOTTEN: usize = 4096;
 
-type Out = mpsc::Sender<std::result::Result<WatchResponse, Status>>;
+type Out<T> = mpsc::Sender<std::result::Result<T, Status>>;
 
 /// Runs a watch to its end; the client learns of an error as the stream's status.
-pub async fn run(node: Arc<Node>, request: WatchRequest, out: Out) {
-    if let Err(error) = follow(&node, &request, &out).await {
+pub async fn run(node: Arc<Node>, request: WatchRequest, out: Out<WatchResponse>) {
+    if let Err(error) = follow(&node, &request, &out, |page| page).await {
         // A client that is gone hears nothing.
         drop(out.send(Err(status(error))).await);
     }
 }
 
-async fn follow(node: &Node, request: &WatchRequest, out: &Out) -> Result<()> {
+/// Sends pages, wrapped for the stream that they go by, until that stream is gone. Errors: as for a recall, `NotFound`
+/// when the space is dropped, `InDoubt` when the node stops. Cancel safe: a page is sent whole or not at all.
+pub async fn follow<T>(
+    node: &Node,
+    request: &WatchRequest,
+    out: &Out<T>,
+    wrap: impl Fn(WatchResponse) -> T,
+) -> Result<()> {
     check_space_name(&request.space)?;
     request.filter.as_ref().map_or(Ok(()), filter::check)?;
     let mut stopping = node.stopping.clone();
@@ -49,7 +56,7 @@ async fn follow(node: &Node, request: &WatchRequest, out: &Out) -> Result<()> {
     let after = request.after_log_index.unwrap_or(view.snapshot.applied_index);
     let mut sent = view.space.as_of(after);
     loop {
-        if !pages(&view, request, sent, out).await {
+        if !pages(&view, request, sent, out, &wrap).await {
             return Ok(());
         }
         sent = view.at;
@@ -71,15 +78,22 @@ async fn follow(node: &Node, request: &WatchRequest, out: &Out) -> Result<()> {
 }
 
 /// Sends what the view has beyond `sent`, and a last page that says how far it goes. False when the client is gone.
-async fn pages(view: &View, request: &WatchRequest, sent: engram_index::Snapshot, out: &Out) -> bool {
+async fn pages<T>(
+    view: &View,
+    request: &WatchRequest,
+    sent: engram_index::Snapshot,
+    out: &Out<T>,
+    wrap: &impl Fn(WatchResponse) -> T,
+) -> bool {
     let filter = request.filter.as_ref();
     let empty = || WatchResponse { incarnation: view.snapshot.incarnation, ..WatchResponse::default() };
+    let send = async |page| out.send(Ok(wrap(page))).await.is_ok();
     let mut page = empty();
     let mut bytes = 0;
     for number in (sent.rows..view.at.rows).filter(|&row| view.shows(row, filter)) {
         if page.rows.len() == PAGE_ROWS || bytes >= PAGE_BYTES {
             bytes = 0;
-            if out.send(Ok(std::mem::replace(&mut page, empty()))).await.is_err() {
+            if !send(std::mem::replace(&mut page, empty())).await {
                 return false;
             }
         }
@@ -88,12 +102,11 @@ async fn pages(view: &View, request: &WatchRequest, sent: engram_index::Snapshot
         page.rows.push(row);
     }
     for (row, _) in (sent.forgets..view.at.forgets).filter_map(|at| view.space.index.forget_at(at)) {
-        if page.forgotten.len() == PAGE_FORGOTTEN && out.send(Ok(std::mem::replace(&mut page, empty()))).await.is_err()
-        {
+        if page.forgotten.len() == PAGE_FORGOTTEN && !send(std::mem::replace(&mut page, empty())).await {
             return false;
         }
         page.forgotten.push(row.into());
     }
     page.log_index = view.snapshot.applied_index;
-    out.send(Ok(page)).await.is_ok()
+    send(page).await
 }

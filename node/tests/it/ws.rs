@@ -1,6 +1,7 @@
 //! WebSockets: the same streams, the same promises, and a clear end for everything that is not of the protocol.
 
 use crate::common::{Running, SPACE, client, cluster, config, env, note, rows, texts};
+use crate::process::Process;
 use crate::ws_client::{Said, Ws, connect, handshake};
 use engram_client::{Kind, observation};
 use engram_proto::limits::MESSAGE_BYTES_MAX;
@@ -208,57 +209,27 @@ async fn the_handshake_checks_origin_and_versions() {
     node.stop().await.expect("stops well");
 }
 
-/// The kilobytes of memory that a process holds.
-fn resident_kib(process: u32) -> u64 {
-    let text = std::fs::read_to_string(format!("/proc/{process}/status")).expect("the process runs");
-    let line = text.lines().find(|line| line.starts_with("VmRSS")).expect("stated");
-    line.split_whitespace().nth(1).and_then(|kib| kib.parse().ok()).expect("a number")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_never_reads_keeps_the_servers_memory_bounded() {
     let dir = tempfile::tempdir().expect("temporary");
-    let settings = config(1, dir.path());
-    let mut process = tokio::process::Command::new(env!("CARGO_BIN_EXE_engram"))
-        .args(["serve", "--node-id", "1", "--listen", &settings.listen, "--peer-listen", &settings.peer_listen])
-        .arg("--data-dir")
-        .arg(&settings.data_dir)
-        .kill_on_drop(true)
-        .spawn()
-        .expect("the command starts");
-    let client = engram_client::Client::connect([settings.listen.clone()]).expect("an endpoint");
-    crate::common::until("the node answers", async || client.status().await.ok()).await;
-    let address = engram_client::NodeAddress {
-        node: 1,
-        client_address: settings.listen.clone(),
-        peer_address: settings.peer_listen.clone(),
-    };
-    client.init(vec![address]).await.expect("a cluster");
-    let space = engram_client::SpaceConfig { name: SPACE.into(), dim: 2, ..engram_client::SpaceConfig::default() };
-    crate::common::until("a space", async || client.create_space(space.clone()).await.ok()).await;
-    let (mut ws, _) = Ws::open(&settings.listen, SPACE).await;
+    let process = Process::start(dir.path()).await;
+    let (mut ws, _) = Ws::open(&process.address, SPACE).await;
     let long = "x".repeat(60_000);
     for at in 0..10 {
         ws.batch(at * 10 + 1, vec![note(&long); 10]).await;
         ws.acked(at * 10 + 10).await;
     }
-    let pid = process.id().expect("it runs");
-    let before = resident_kib(pid);
+    let before = process.resident_kib();
     // Six gigabytes of answers, wanted by a client that never reads them.
-    let mut deaf = connect(&settings.listen).await;
+    let mut deaf = connect(&process.address).await;
     for _ in 0..1000 {
         let asked = engram_proto::wire::v1::memory_request::Message::Recall(cue(100));
         if tokio::time::timeout(Duration::from_millis(200), deaf.send(asked)).await.is_err() {
             break;
         }
     }
-    let mut most = 0;
-    for _ in 0..20 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        most = most.max(resident_kib(pid).saturating_sub(before));
-    }
+    let most = process.grown_kib(before).await;
     assert!(most < 200 << 10, "{most} KiB more");
     ws.batch(101, vec![note("others are served")]).await;
     ws.acked(101).await;
-    process.kill().await.expect("killed");
 }

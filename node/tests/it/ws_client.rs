@@ -3,7 +3,8 @@
 use engram_client::Observation;
 use engram_proto::wire::v1::{
     ErrorDetail, MemoryRequest, MemoryResponse, ObserveBatch, ObserveRequest, OpenSession, RecallRequest, RecallResult,
-    ResumeSession, SessionOpened, memory_request, memory_response, observe_request, observe_response, recall_response,
+    ResumeSession, SessionOpened, StopWatch, WatchRequest, WatchRows, memory_request, memory_response, observe_request,
+    observe_response, recall_response, watch_rows_response,
 };
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
@@ -21,6 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 pub enum Said {
     Observe(observe_response::Message),
     Recall(u64, recall_response::Outcome),
+    Watch(u64, watch_rows_response::Outcome),
     Closed { code: u16, reason: String, detail: Option<ErrorDetail> },
 }
 
@@ -118,6 +120,14 @@ impl Ws {
         }
     }
 
+    pub async fn watch(&mut self, watch_id: u64, request: WatchRequest) {
+        self.send(memory_request::Message::Watch(WatchRows { watch_id, request: Some(request) })).await;
+    }
+
+    pub async fn stop_watch(&mut self, watch_id: u64) {
+        self.send(memory_request::Message::StopWatch(StopWatch { watch_id })).await;
+    }
+
     /// The next message that is no flow control.
     pub async fn next(&mut self) -> Said {
         loop {
@@ -138,6 +148,9 @@ impl Ws {
                 },
                 memory_response::Message::Recall(answer) => {
                     return Said::Recall(answer.request_id, answer.outcome.expect("an outcome"));
+                }
+                memory_response::Message::Watch(answer) => {
+                    return Said::Watch(answer.watch_id, answer.outcome.expect("an outcome"));
                 }
                 memory_response::Message::Ended(detail) => self.ended = Some(detail),
             }
