@@ -70,7 +70,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
     let source = include_str!("../../../proto/src/limits.rs");
     let config = Config::new(1, "data");
     let (admission, stream) = (config.admission, config.stream);
-    let named: [(&str, u64); 31] = [
+    let named: [(&str, u64); 32] = [
         ("TEXT_BYTES_MAX", limits::TEXT_BYTES_MAX as u64),
         ("DIM_MIN", limits::DIM_MIN as u64),
         ("DIM_MAX", limits::DIM_MAX as u64),
