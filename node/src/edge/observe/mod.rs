@@ -2,28 +2,27 @@
 //!
 //! Order of attention, fixed: outcomes first, then the node's stop, then new messages. A client that does not
 //! read its acks stops being read; what is in flight is bounded by credit, so nothing grows.
+//! `open` is the beginning, `acks` what waits to be told.
 //! Invariant `credit_conserved`: rows in flight never pass the credit that the stream was told.
 
+mod acks;
+mod open;
+
 use super::own::Own;
-use super::{FIRST_MESSAGE_TIMEOUT, unknown_message, unreadable};
+use super::{unknown_message, unreadable};
 use crate::node::Node;
 use crate::session::{Door, Settled};
-use engram_proto::error::{Error, Kind, Result, WriteClass};
-use engram_proto::observation::Shape;
-use engram_proto::transport::timeout;
-use engram_proto::wire::log::{Outcome, SessionOutcome, Verdict, command, outcome};
+use acks::Acks;
+use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::wire::v1::{
-    Ack, AckStage, FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, Priority, Refused,
-    SessionOpened, observe_request, observe_response,
+    Ack, AckStage, FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, Refused, observe_request,
+    observe_response,
 };
 use futures_util::{Stream, StreamExt};
+use open::Terms;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
-
-/// How long this node may take to apply a session's opening, or a row that is acked as searchable.
-const APPLY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What the transport gives.
 pub type Received = std::result::Result<ObserveRequest, Status>;
@@ -45,7 +44,7 @@ where
     S: Stream<Item = Incoming> + Send + Unpin,
 {
     let mut incoming = incoming;
-    let ended = match Session::open(&node, &mut incoming, &out).await {
+    let ended = match open::open(&node, &mut incoming, &out).await {
         Ok(Some(session)) => session.run(incoming).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
@@ -61,8 +60,8 @@ struct Session {
     out: Out,
     door: Door,
     settled: mpsc::Receiver<Settled>,
-    stage: AckStage,
-    priority: Priority,
+    acks: Acks,
+    terms: Terms,
     own: Own,
     rows_in_flight: usize,
     bytes_in_flight: usize,
@@ -84,90 +83,13 @@ impl From<mpsc::error::SendError<Answer>> for Gone {
 }
 
 enum Step {
+    Tell(Result<Settled>),
     Settled(Settled),
     Stop,
     Incoming(Option<Incoming>),
 }
 
 impl Session {
-    async fn open<S>(node: &Arc<Node>, incoming: &mut S, out: &Out) -> Result<Option<Self>>
-    where
-        S: Stream<Item = Incoming> + Send + Unpin,
-    {
-        let first = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, incoming.next()).await;
-        let first = first.ok_or_else(|| Error::invalid("no first message within 10 s; send open or resume"))?;
-        let first = match first {
-            Some(Incoming::Message(Ok(first))) => first,
-            Some(Incoming::Message(Err(status))) => return unreadable(&status).map_or(Ok(None), Err),
-            Some(Incoming::Mark(_)) | None => return Ok(None),
-        };
-        let (command, stage, priority) = match first.message {
-            Some(observe_request::Message::Open(open)) => {
-                let command = engram_proto::wire::log::OpenSession { space: open.space.clone() };
-                (command::Kind::Open(command), open.ack_stage(), open.priority())
-            }
-            Some(observe_request::Message::Resume(resume)) => {
-                let mine = node.incarnation();
-                if resume.incarnation != mine {
-                    let text = format!("session {} is of incarnation {}", resume.session, resume.incarnation);
-                    return Err(Error::session_lost(
-                        format!("{text}, the cluster is in {mine}: it was restored"),
-                        None,
-                    ));
-                }
-                let command = engram_proto::wire::log::ResumeSession { session: resume.session };
-                (command::Kind::Resume(command), resume.ack_stage(), resume.priority())
-            }
-            _ => return Err(Error::invalid("the first message of a stream is open or resume")),
-        };
-        let stage = if stage == AckStage::Unspecified { AckStage::Committed } else { stage };
-        let (index, outcome) = node.proposer.command(command).await?;
-        let opened = session_outcome(outcome)?;
-        let shape = shape(node, index, &opened.space).await?;
-        let credit_rows = node.config.stream.credit_rows;
-        // A chunk has a row at least, so chunks in flight never outnumber the credit.
-        let (reply, settled) = mpsc::channel(credit_rows as usize + 1);
-        let door = Door::new(opened.session, opened.connection, opened.last_sequence, shape, reply);
-        let credit = FlowControl {
-            kind: FlowKind::Credit.into(),
-            credit_rows,
-            credit_bytes: node.config.stream.credit_bytes,
-            pressure_permille: node.admission.pressure_permille(priority),
-        };
-        let answer = SessionOpened {
-            session: opened.session,
-            incarnation: node.incarnation(),
-            last_sequence: opened.last_sequence,
-            last_log_index: opened.last_log_index,
-            space: opened.space,
-            dim: shape.dim as u32,
-            credit: Some(credit),
-            node: node.id,
-            leader_address: node.leadership.hint(),
-        };
-        let live = node.live.enter(opened.session);
-        if out.send(Ok(response(observe_response::Message::Opened(answer)))).await.is_err() {
-            return Ok(None);
-        }
-        let (node, out) = (node.clone(), out.clone());
-        let (rows_in_flight, bytes_in_flight) = (0, 0);
-        let (paused, slowed) = (false, false);
-        Ok(Some(Self {
-            node,
-            out,
-            door,
-            settled,
-            stage,
-            priority,
-            own: Own::new(opened.last_log_index),
-            rows_in_flight,
-            bytes_in_flight,
-            paused,
-            slowed,
-            _live: live,
-        }))
-    }
-
     async fn run<S>(mut self, mut incoming: S) -> Result<()>
     where
         S: Stream<Item = Incoming> + Send + Unpin,
@@ -176,7 +98,8 @@ impl Session {
         let mut half_closed = false;
         while !half_closed || self.rows_in_flight > 0 {
             let step = tokio::select! {
-                biased; // outcomes first: they free credit
+                biased; // what can be told first: it frees credit
+                told = self.acks.next(), if !self.paused && !self.acks.is_empty() => Step::Tell(told),
                 settled = self.settled.recv(), if !self.paused => {
                     Step::Settled(settled.expect("the door holds a sender"))
                 }
@@ -184,7 +107,12 @@ impl Session {
                 incoming = incoming.next(), if !half_closed => Step::Incoming(incoming),
             };
             let going_on = match step {
-                Step::Settled(settled) => self.settle(settled).await?,
+                Step::Tell(settled) => self.tell(settled?).await?,
+                Step::Settled(settled) => {
+                    self.own.settled(acks::last_index(&settled));
+                    self.acks.push(settled)?;
+                    Ok(())
+                }
                 Step::Stop => {
                     let text = format!("node {} is stopping; resume on another", self.node.id);
                     return Err(Error::in_doubt(text));
@@ -257,7 +185,7 @@ impl Session {
             let over = self.bytes_in_flight + bytes > self.node.config.stream.credit_bytes as usize;
             let admitted = match over {
                 true => Err(Error::overloaded("over the stream's credit of bytes; wait for acks", 50)),
-                false => self.node.admission.admit(chunk, self.priority),
+                false => self.node.admission.admit(chunk, self.terms.priority),
             };
             if let Err(error) = admitted {
                 refused = Some(self.door.turn_back(first, error));
@@ -266,7 +194,7 @@ impl Session {
             self.own.admitted();
             self.rows_in_flight += rows;
             self.bytes_in_flight += bytes;
-            if self.stage == AckStage::Received {
+            if self.terms.stage == AckStage::Received {
                 self.ack(first, last, 0, false).await?;
             }
         }
@@ -279,7 +207,7 @@ impl Session {
 
     /// Says once that the pressure has risen, and once that it has fallen.
     async fn pace(&mut self) -> Going {
-        let pressure_permille = self.node.admission.pressure_permille(self.priority);
+        let pressure_permille = self.node.admission.pressure_permille(self.terms.priority);
         let slow = pressure_permille >= crate::admission::SIGNAL_PERMILLE;
         if slow == self.slowed {
             return Ok(());
@@ -296,24 +224,24 @@ impl Session {
         self.send(observe_response::Message::Flow(flow)).await
     }
 
-    async fn settle(&mut self, settled: Settled) -> Result<Going> {
+    /// Tells an outcome whose rows have the stage asked for.
+    async fn tell(&mut self, settled: Settled) -> Result<Going> {
         self.rows_in_flight -= settled.rows;
         self.bytes_in_flight -= settled.bytes;
-        let runs = settled.result.as_ref().map(|verdict| verdict.runs.as_slice()).unwrap_or_default();
-        self.own.settled(runs.iter().map(|run| run.log_index).max());
         let verdict = match settled.result {
             Ok(verdict) => verdict,
             // Surely without effect: the same numbers are expected again.
-            Err(error) if error.is_rejected() => {
+            Err(error) => {
                 let (sequence, expected) = (settled.first_sequence, settled.first_sequence);
                 return self.refused(Refused { sequence, expected, error: Some(error.into()) }).await;
             }
-            Err(error) => return Err(error),
         };
-        if self.stage != AckStage::Received
-            && let Err(Gone) = self.acks(&verdict).await?
-        {
-            return Ok(Err(Gone));
+        // Received rows were acked when they were.
+        let runs = if self.terms.stage == AckStage::Received { &[][..] } else { &verdict.runs };
+        for run in runs {
+            if let Err(Gone) = self.ack(run.first_sequence, run.last_sequence, run.log_index, run.repeat).await {
+                return Ok(Err(Gone));
+            }
         }
         match verdict.refused {
             Some(refused) => self.refused(refused).await,
@@ -321,38 +249,19 @@ impl Session {
         }
     }
 
-    async fn acks(&mut self, verdict: &Verdict) -> Result<Going> {
-        if self.stage == AckStage::Searchable
-            && let Some(last) = verdict.runs.iter().map(|run| run.log_index).max()
-        {
-            let applied = self.node.state.watermark().wait_applied(last);
-            if timeout(&*self.node.world, APPLY_TIMEOUT, applied).await.is_none() {
-                let text = format!("node {} has not applied log index {last}; resume elsewhere", self.node.id);
-                return Err(Error::in_doubt(text));
-            }
-        }
-        for run in &verdict.runs {
-            if let Err(Gone) = self.ack(run.first_sequence, run.last_sequence, run.log_index, run.repeat).await {
-                return Ok(Err(Gone));
-            }
-        }
-        Ok(Ok(()))
-    }
-
     async fn refused(&mut self, refused: Refused) -> Result<Going> {
         let error = Error::from(refused.error.clone().unwrap_or_default());
-        match error.kind() {
-            // The session is over for this connection: the stream ends, and says why.
-            Kind::Superseded | Kind::SessionLost | Kind::NotFound => Err(error),
-            _ => match self.door.refused_at_apply(refused) {
-                Some(refused) => Ok(self.send(observe_response::Message::Refused(refused)).await),
-                None => Ok(Ok(())),
-            },
+        if acks::is_end(&error) {
+            return Err(error);
+        }
+        match self.door.refused_at_apply(refused) {
+            Some(refused) => Ok(self.send(observe_response::Message::Refused(refused)).await),
+            None => Ok(Ok(())),
         }
     }
 
     async fn ack(&mut self, first_sequence: u64, last_sequence: u64, log_index: u64, repeat: bool) -> Going {
-        let stage = self.stage.into();
+        let stage = self.terms.stage.into();
         let ack = Ack { first_sequence, last_sequence, log_index, stage, repeat };
         self.send(observe_response::Message::Ack(ack)).await
     }
@@ -364,20 +273,4 @@ impl Session {
 
 fn response(message: observe_response::Message) -> ObserveResponse {
     ObserveResponse { message: Some(message) }
-}
-
-fn session_outcome(outcome: Outcome) -> Result<SessionOutcome> {
-    match outcome.kind {
-        Some(outcome::Kind::Session(session)) => Ok(session),
-        _ => Err(Error::in_doubt("the outcome is not of a session; open or resume again")),
-    }
-}
-
-/// The space's shape, once this node has applied the session's command.
-async fn shape(node: &Node, index: u64, space: &str) -> Result<Shape> {
-    if timeout(&*node.world, APPLY_TIMEOUT, node.state.watermark().wait_applied(index)).await.is_none() {
-        let text = format!("node {} has not applied log index {index}; resume elsewhere", node.id);
-        return Err(Error::in_doubt(text).with_class(WriteClass::Unknown));
-    }
-    Ok(node.state.read().space(space)?.shape)
 }
