@@ -233,7 +233,8 @@ impl Session {
             // Surely without effect: the same numbers are expected again.
             Err(error) => {
                 let (sequence, expected) = (settled.first_sequence, settled.first_sequence);
-                return self.refused(Refused { sequence, expected, error: Some(error.into()) }).await;
+                let refused = Refused { sequence, expected, error: Some(error.into()) };
+                return self.refused(refused, settled.attempt).await;
             }
         };
         // Received rows were acked when they were.
@@ -244,17 +245,17 @@ impl Session {
             }
         }
         match verdict.refused {
-            Some(refused) => self.refused(refused).await,
+            Some(refused) => self.refused(refused, settled.attempt).await,
             None => Ok(Ok(())),
         }
     }
 
-    async fn refused(&mut self, refused: Refused) -> Result<Going> {
+    async fn refused(&mut self, refused: Refused, attempt: u64) -> Result<Going> {
         let error = Error::from(refused.error.clone().unwrap_or_default());
         if acks::is_end(&error) {
             return Err(error);
         }
-        match self.door.refused_at_apply(refused) {
+        match self.door.refused_at_apply(refused, attempt) {
             Some(refused) => Ok(self.send(observe_response::Message::Refused(refused)).await),
             None => Ok(Ok(())),
         }
