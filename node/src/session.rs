@@ -154,6 +154,11 @@ impl Door {
         (chunks, refused)
     }
 
+    /// Whether rows from this number on are dropped in silence: after a refusal, until the expected number comes.
+    pub fn drops(&self, sequence: u64) -> bool {
+        self.waiting && sequence > self.next
+    }
+
     fn refuse(&mut self, sequence: u64, error: Error) -> Refused {
         self.waiting = true;
         Refused { sequence, expected: self.next, error: Some(error.into()) }
@@ -228,6 +233,7 @@ pub(crate) mod tests {
         assert_eq!(chunks[0].records.len(), 1);
         let refused = refused.expect("NaN");
         assert_eq!((refused.sequence, refused.expected), (2, 2));
+        assert!(door.drops(4) && !door.drops(2));
         let (chunks, refused) = door.sequence(batch(4, &[4.0]));
         assert!(chunks.is_empty() && refused.is_none(), "dropped in silence");
         let (chunks, refused) = door.sequence(batch(2, &[2.0, 3.0]));

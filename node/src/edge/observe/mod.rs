@@ -2,10 +2,10 @@
 //!
 //! Order of attention, fixed: outcomes first, then the node's stop, then new messages. A client that does not
 //! read its acks stops being read; what is in flight is bounded by credit, so nothing grows.
-//! `open` is the beginning, `acks` what waits to be told.
-//! Invariant `credit_conserved`: rows in flight never pass the credit that the stream was told.
+//! `open` is the beginning, `acks` what waits to be told, `credit` what may be in flight.
 
 mod acks;
+mod credit;
 mod open;
 
 use super::own::Own;
@@ -13,6 +13,7 @@ use super::{unknown_message, unreadable};
 use crate::node::Node;
 use crate::session::{Door, Settled};
 use acks::Acks;
+use credit::{Amount, Credit};
 use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::wire::v1::{
     Ack, AckStage, FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, Refused, observe_request,
@@ -63,8 +64,7 @@ struct Session {
     acks: Acks,
     terms: Terms,
     own: Own,
-    rows_in_flight: usize,
-    bytes_in_flight: usize,
+    credit: Credit,
     /// The client asked to hold acks back.
     paused: bool,
     /// The stream was told to go slower.
@@ -96,7 +96,7 @@ impl Session {
     {
         let mut stopping = self.node.stopping.clone();
         let mut half_closed = false;
-        while !half_closed || self.rows_in_flight > 0 {
+        while !half_closed || self.credit.in_flight().rows > 0 {
             let step = tokio::select! {
                 biased; // what can be told first: it frees credit
                 told = self.acks.next(), if !self.paused && !self.acks.is_empty() => Step::Tell(told),
@@ -144,90 +144,109 @@ impl Session {
 
     /// The class of an error that a message causes: it had no effect, but rows before it may have.
     fn doubt(&self) -> WriteClass {
-        if self.rows_in_flight > 0 { WriteClass::Unknown } else { WriteClass::Rejected }
+        if self.credit.in_flight().rows > 0 { WriteClass::Unknown } else { WriteClass::Rejected }
     }
 
     async fn message(&mut self, request: ObserveRequest) -> Result<Going> {
         match request.message {
-            Some(observe_request::Message::Batch(batch)) => Ok(self.batch(batch).await),
-            Some(observe_request::Message::Flow(flow)) => {
-                match flow.kind() {
-                    FlowKind::Pause => self.paused = true,
-                    FlowKind::Resume => self.paused = false,
-                    // Paces of acks other than on and off have no meaning for a client to ask for.
-                    _ => return Err(Error::invalid("clients send pause and resume; other flow is the server's")),
-                }
-                Ok(Ok(()))
-            }
+            Some(observe_request::Message::Batch(batch)) => self.batch(batch).await,
+            Some(observe_request::Message::Flow(flow)) => self.pace(flow.kind()).await,
             Some(_) => Err(Error::invalid("a stream is opened once; start another stream for another session")),
             None => Err(unknown_message()),
         }
     }
 
-    async fn batch(&mut self, batch: ObserveBatch) -> Going {
+    /// What a client may ask of the pace: acks held back and let go, less credit and more.
+    async fn pace(&mut self, kind: FlowKind) -> Result<Going> {
+        match kind {
+            FlowKind::Pause => self.paused = true,
+            FlowKind::Resume => self.paused = false,
+            FlowKind::Slower => self.credit.slower(),
+            FlowKind::Faster => self.credit.faster(),
+            _ => return Err(Error::invalid("clients send pause, resume, slower and faster; credit is the server's")),
+        }
+        match kind {
+            FlowKind::Slower | FlowKind::Faster => {
+                let credit = self.flow(FlowKind::Credit);
+                Ok(self.send(observe_response::Message::Flow(credit)).await)
+            }
+            _ => Ok(Ok(())),
+        }
+    }
+
+    async fn batch(&mut self, batch: ObserveBatch) -> Result<Going> {
         let max = engram_proto::limits::BATCH_ROWS_MAX;
         let rows = batch.observations.len();
-        let credit = &self.node.config.stream;
-        if rows > max || self.rows_in_flight + rows > credit.credit_rows as usize {
-            let text = match rows > max {
-                true => format!("a batch has at most {max} rows; this one has {rows}"),
-                false => format!("{rows} rows over the stream's credit of {}; wait for acks", credit.credit_rows),
-            };
-            let refused = self.door.turn_back(batch.first_sequence, Error::overloaded(text, 50));
-            return self.send(observe_response::Message::Refused(refused)).await;
+        if self.door.drops(batch.first_sequence) {
+            return self.credit.dropped(rows).map(Ok);
+        }
+        let checked = match rows > max {
+            true => Err(Error::overloaded(format!("a batch has at most {max} rows; this one has {rows}"), 50)),
+            false => self.credit.check(Amount { rows, bytes: 0 }),
+        };
+        if let Err(error) = checked {
+            self.credit.overrun()?;
+            let refused = self.door.turn_back(batch.first_sequence, error);
+            return Ok(self.tell_refused(refused).await);
         }
         // Told here and not only by the watch: a full disk must refuse rows before they wait for it.
         self.node.admission.set_disk_full(self.node.log.is_full());
         let (chunks, mut refused) = self.door.sequence(batch);
         for chunk in chunks {
             let (first, last) = (chunk.first_sequence(), chunk.first_sequence() + chunk.records().len() as u64 - 1);
-            let (rows, bytes) = (chunk.records().len(), chunk.bytes());
-            let over = self.bytes_in_flight + bytes > self.node.config.stream.credit_bytes as usize;
-            let admitted = match over {
-                true => Err(Error::overloaded("over the stream's credit of bytes; wait for acks", 50)),
-                false => self.node.admission.admit(chunk, self.terms.priority),
-            };
+            let amount = Amount { rows: chunk.records().len(), bytes: chunk.bytes() };
+            let over = self.credit.check(amount);
+            if over.is_err() {
+                self.credit.overrun()?;
+            }
+            let admitted = over.and_then(|()| self.node.admission.admit(chunk, self.terms.priority));
             if let Err(error) = admitted {
                 refused = Some(self.door.turn_back(first, error));
                 break;
             }
             self.own.admitted();
-            self.rows_in_flight += rows;
-            self.bytes_in_flight += bytes;
-            if self.terms.stage == AckStage::Received {
-                self.ack(first, last, 0, false).await?;
+            self.credit.take(amount);
+            if self.terms.stage == AckStage::Received
+                && let Err(Gone) = self.ack(first, last, 0, false).await
+            {
+                return Ok(Err(Gone));
             }
         }
-        self.pace().await?;
+        if let Err(Gone) = self.hint().await {
+            return Ok(Err(Gone));
+        }
         match refused {
-            Some(refused) => self.send(observe_response::Message::Refused(refused)).await,
-            None => Ok(()),
+            Some(refused) => Ok(self.tell_refused(refused).await),
+            None => Ok(Ok(())),
         }
     }
 
     /// Says once that the pressure has risen, and once that it has fallen.
-    async fn pace(&mut self) -> Going {
+    async fn hint(&mut self) -> Going {
         let pressure_permille = self.node.admission.pressure_permille(self.terms.priority);
         let slow = pressure_permille >= crate::admission::SIGNAL_PERMILLE;
         if slow == self.slowed {
             return Ok(());
         }
         self.slowed = slow;
-        let kind = if slow { FlowKind::Slower } else { FlowKind::Faster };
-        let credit = &self.node.config.stream;
-        let flow = FlowControl {
+        let hint = self.flow(if slow { FlowKind::Slower } else { FlowKind::Faster });
+        self.send(observe_response::Message::Flow(hint)).await
+    }
+
+    /// The credit as it is, and the pressure.
+    fn flow(&self, kind: FlowKind) -> FlowControl {
+        let granted = self.credit.granted();
+        FlowControl {
             kind: kind.into(),
-            credit_rows: credit.credit_rows,
-            credit_bytes: credit.credit_bytes,
-            pressure_permille,
-        };
-        self.send(observe_response::Message::Flow(flow)).await
+            credit_rows: granted.rows as u32,
+            credit_bytes: granted.bytes as u64,
+            pressure_permille: self.node.admission.pressure_permille(self.terms.priority),
+        }
     }
 
     /// Tells an outcome whose rows have the stage asked for.
     async fn tell(&mut self, settled: Settled) -> Result<Going> {
-        self.rows_in_flight -= settled.rows;
-        self.bytes_in_flight -= settled.bytes;
+        self.credit.give_back(Amount { rows: settled.rows, bytes: settled.bytes });
         let verdict = match settled.result {
             Ok(verdict) => verdict,
             // Surely without effect: the same numbers are expected again.
@@ -256,9 +275,14 @@ impl Session {
             return Err(error);
         }
         match self.door.refused_at_apply(refused, attempt) {
-            Some(refused) => Ok(self.send(observe_response::Message::Refused(refused)).await),
+            Some(refused) => Ok(self.tell_refused(refused).await),
             None => Ok(Ok(())),
         }
+    }
+
+    async fn tell_refused(&mut self, refused: Refused) -> Going {
+        self.credit.told();
+        self.send(observe_response::Message::Refused(refused)).await
     }
 
     async fn ack(&mut self, first_sequence: u64, last_sequence: u64, log_index: u64, repeat: bool) -> Going {

@@ -1,6 +1,7 @@
 //! The beginning of an observe stream: its first message says on what terms, and opens a session or takes one up.
 
 use super::acks::{APPLY_TIMEOUT, Acks, until_searchable};
+use super::credit::{Amount, Credit};
 use super::{Incoming, Out, Session, response};
 use crate::edge::own::Own;
 use crate::edge::{FIRST_MESSAGE_TIMEOUT, unreadable};
@@ -11,7 +12,7 @@ use engram_proto::observation::Shape;
 use engram_proto::transport::timeout;
 use engram_proto::wire::log::{Outcome, SessionOutcome, command, outcome};
 use engram_proto::wire::v1::{
-    AckStage, FlowControl, FlowKind, ObserveRequest, Priority, SessionOpened, observe_request, observe_response,
+    AckStage, FlowKind, ObserveRequest, Priority, SessionOpened, observe_request, observe_response,
 };
 use futures_util::{Stream, StreamExt};
 use std::sync::Arc;
@@ -67,12 +68,7 @@ where
     if terms.nodes > 1 {
         until_searchable(node, opened.last_log_index, terms.nodes, RESUME_TIMEOUT).await?;
     }
-    let credit = FlowControl {
-        kind: FlowKind::Credit.into(),
-        credit_rows: node.config.stream.credit_rows,
-        credit_bytes: node.config.stream.credit_bytes,
-        pressure_permille: node.admission.pressure_permille(terms.priority),
-    };
+    let session = Session::new(node, out, terms, &opened, shape);
     let answer = SessionOpened {
         session: opened.session,
         incarnation: node.incarnation(),
@@ -80,11 +76,10 @@ where
         last_log_index: opened.last_log_index,
         space: opened.space.clone(),
         dim: shape.dim as u32,
-        credit: Some(credit),
+        credit: Some(session.flow(FlowKind::Credit)),
         node: node.id,
         leader_address: node.leadership.hint(),
     };
-    let session = Session::new(node, out, terms, &opened, shape);
     if out.send(Ok(response(observe_response::Message::Opened(answer)))).await.is_err() {
         return Ok(None);
     }
@@ -132,7 +127,9 @@ async fn shape(node: &Node, index: u64, space: &str) -> Result<Shape> {
 impl Session {
     fn new(node: &Arc<Node>, out: &Out, terms: Terms, opened: &SessionOutcome, shape: Shape) -> Self {
         // A chunk has a row at least, so chunks in flight never outnumber the credit.
-        let (reply, settled) = mpsc::channel(node.config.stream.credit_rows as usize + 1);
+        let full =
+            Amount { rows: node.config.stream.credit_rows as usize, bytes: node.config.stream.credit_bytes as usize };
+        let (reply, settled) = mpsc::channel(full.rows + 1);
         Self {
             node: node.clone(),
             out: out.clone(),
@@ -141,8 +138,7 @@ impl Session {
             acks: Acks::new(node.clone(), terms),
             terms,
             own: Own::new(opened.last_log_index),
-            rows_in_flight: 0,
-            bytes_in_flight: 0,
+            credit: Credit::new(full),
             paused: false,
             slowed: false,
             _live: node.live.enter(opened.session),
