@@ -6,6 +6,7 @@ use crate::raft::types::{Member, Raft};
 use crate::state::Machine;
 use engram_proto::error::Error;
 use openraft::async_runtime::WatchReceiver;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -60,6 +61,13 @@ impl Leadership {
     /// This node.
     pub fn node(&self) -> u64 {
         self.0.node
+    }
+
+    /// The members of the cluster, voters and learners, as this node knows them; none before it is in one.
+    pub fn members(&self) -> BTreeMap<u64, Member> {
+        let metrics = self.0.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.membership().nodes().map(|(id, member)| (*id, member.clone())).collect()
     }
 
     /// Who leads.

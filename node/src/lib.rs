@@ -19,6 +19,7 @@ compile_error!(
 mod admin;
 mod admission;
 mod aging;
+mod applied;
 #[doc(hidden)]
 pub mod bench;
 pub mod config;

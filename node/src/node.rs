@@ -2,6 +2,7 @@
 
 use crate::admin::Admin;
 use crate::admission::Admission;
+use crate::applied::Elsewhere;
 use crate::config::Config;
 use crate::env::{Env, Lane, run_on};
 use crate::gate::Gate;
@@ -14,6 +15,7 @@ use crate::state::{Machine, spaces::Space, watermark::Marks};
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::transport::{World, timeout};
 use engram_proto::wire::v1::{GraphProof, Member, NodeAddress, Role, SpaceInfo, StatusResponse, Watermarks};
+use futures_util::future::join;
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
@@ -51,6 +53,8 @@ pub struct Node {
     pub admin: Admin,
     /// Sessions with connections.
     pub live: Live,
+    /// How far the other members are.
+    pub elsewhere: Elsewhere,
     /// True once the node is asked to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -67,6 +71,13 @@ impl Node {
         timeout(&*self.world, SETTLE_TIMEOUT, applied).await.ok_or_else(|| {
             Error::in_doubt(format!("committed at log index {log_index}, but node {} has not applied it yet", self.id))
         })
+    }
+
+    /// Ends once `index` is applied here and on others, `nodes` in all, or on every member there is. Cancel safe.
+    pub async fn searchable(&self, index: u64, nodes: u32) {
+        // Asked while this node still applies it.
+        let others = self.elsewhere.reached(index, (nodes as usize).saturating_sub(1));
+        join(self.state.watermark().wait_applied(index), others).await;
     }
 
     /// All spaces, and the log index that they are of.

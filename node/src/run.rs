@@ -6,6 +6,7 @@
 
 use crate::admin::Admin;
 use crate::admission::Admission;
+use crate::applied::{Elsewhere, Peers};
 use crate::config::Config;
 use crate::edge::{grpc, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
@@ -127,6 +128,7 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
     tasks.spawn("staleness", node.gate.clone().run().map(|()| Ok(())));
+    tasks.spawn("elsewhere", node.elsewhere.clone().run().map(|()| Ok(())));
     let ages = aging::run(env.clone(), node.leadership.clone(), node.proposer.clone());
     tasks.spawn("aging", ages.map(|()| Ok(())));
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
@@ -179,6 +181,7 @@ fn assemble(
     let incarnation = Arc::new(move || who.cluster().map_or(0, |cluster| cluster.incarnation));
     let deadline = Duration::from_millis(config.stream.read_deadline_ms.into());
     let gate = Gate::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline);
+    let elsewhere = Elsewhere::new(Peers::new(leadership.clone(), network.clone(), env.clock.clone()));
     let admin = Admin {
         env: env.clone(),
         identity: identity.clone(),
@@ -200,6 +203,7 @@ fn assemble(
         gate,
         admin,
         live: Live::default(),
+        elsewhere,
         stopping,
     })
 }

@@ -25,6 +25,8 @@ pub struct Settled {
     pub rows: usize,
     /// Bytes of the chunk.
     pub bytes: usize,
+    /// The stream's attempt that the chunk was of.
+    pub attempt: u64,
     /// Apply's verdict, or why there is none.
     pub result: Result<Verdict>,
 }
@@ -36,6 +38,7 @@ pub struct Sequenced {
     first_sequence: u64,
     records: Vec<Record>,
     bytes: usize,
+    attempt: u64,
     reply: mpsc::Sender<Settled>,
 }
 
@@ -73,8 +76,8 @@ impl Sequenced {
     /// Tells the stream. `rows` as they were before [`Self::take_records`]. A stream that is gone is not told.
     pub fn settle(self, rows: usize, result: Result<Verdict>) {
         // Room for each chunk in flight is made before it is admitted: the channel is never full.
-        let (first_sequence, bytes) = (self.first_sequence, self.bytes);
-        drop(self.reply.try_send(Settled { first_sequence, rows, bytes, result }));
+        let Self { first_sequence, bytes, attempt, reply, .. } = self;
+        drop(reply.try_send(Settled { first_sequence, rows, bytes, attempt, result }));
     }
 }
 
@@ -87,13 +90,15 @@ pub struct Door {
     next: u64,
     /// After a refusal: numbers above are dropped in silence until `next` comes.
     waiting: bool,
+    /// Counts the refusals of rows that had left: what left before the last of them was refused with it.
+    attempt: u64,
     reply: mpsc::Sender<Settled>,
 }
 
 impl Door {
     /// The door of a stream that opened or resumed a session after `last_sequence`.
     pub fn new(session: u64, connection: u64, last_sequence: u64, shape: Shape, reply: mpsc::Sender<Settled>) -> Self {
-        Self { session, connection, shape, next: last_sequence + 1, waiting: false, reply }
+        Self { session, connection, shape, next: last_sequence + 1, waiting: false, attempt: 0, reply }
     }
 
     /// Cuts a batch into chunks that may be admitted, in order, up to the first row that must be refused.
@@ -139,6 +144,7 @@ impl Door {
                 first_sequence: sequence,
                 records: Vec::new(),
                 bytes: 0,
+                attempt: self.attempt,
                 reply: self.reply.clone(),
             });
             chunk.bytes += bytes;
@@ -146,6 +152,11 @@ impl Door {
         }
         chunks.extend(current);
         (chunks, refused)
+    }
+
+    /// Whether rows from this number on are dropped in silence: after a refusal, until the expected number comes.
+    pub fn drops(&self, sequence: u64) -> bool {
+        self.waiting && sequence > self.next
     }
 
     fn refuse(&mut self, sequence: u64, error: Error) -> Refused {
@@ -159,16 +170,22 @@ impl Door {
         self.refuse(first_sequence, error)
     }
 
-    /// Apply refused a row. `None` when the stream was told of this expectation already.
-    pub fn refused_at_apply(&mut self, refused: Refused) -> Option<Refused> {
+    /// Apply refused a row of a chunk of this attempt. `None` when the stream was told of this expectation already: then
+    /// its number may have come again since, and must not be expected once more.
+    pub fn refused_at_apply(&mut self, refused: Refused, attempt: u64) -> Option<Refused> {
         if refused.expected == 0 {
             return Some(refused);
+        }
+        if attempt < self.attempt {
+            // A number with another payload is news at any time, and nothing comes after it.
+            return (refused.sequence < refused.expected).then_some(refused);
         }
         if self.waiting && self.next <= refused.expected {
             return None;
         }
         self.next = refused.expected;
         self.waiting = true;
+        self.attempt += 1;
         Some(refused)
     }
 }
@@ -184,7 +201,7 @@ pub(crate) mod tests {
     pub fn chunk(rows: usize) -> Sequenced {
         let (reply, _) = mpsc::channel(1);
         let records = vec![Record::default(); rows];
-        Sequenced { session: 1, connection: 1, first_sequence: 1, records, bytes: rows * 10, reply }
+        Sequenced { session: 1, connection: 1, first_sequence: 1, records, bytes: rows * 10, attempt: 0, reply }
     }
 
     fn batch(first_sequence: u64, values: &[f32]) -> ObserveBatch {
@@ -216,6 +233,7 @@ pub(crate) mod tests {
         assert_eq!(chunks[0].records.len(), 1);
         let refused = refused.expect("NaN");
         assert_eq!((refused.sequence, refused.expected), (2, 2));
+        assert!(door.drops(4) && !door.drops(2));
         let (chunks, refused) = door.sequence(batch(4, &[4.0]));
         assert!(chunks.is_empty() && refused.is_none(), "dropped in silence");
         let (chunks, refused) = door.sequence(batch(2, &[2.0, 3.0]));
@@ -251,11 +269,27 @@ pub(crate) mod tests {
         let mut door = door();
         door.sequence(batch(1, &[1.0; 30]));
         let at = |sequence, expected| Refused { sequence, expected, error: None };
-        assert!(door.refused_at_apply(at(11, 11)).is_some());
-        assert!(door.refused_at_apply(at(21, 11)).is_none());
-        assert!(door.refused_at_apply(at(21, 21)).is_none(), "a later chunk was turned back too");
+        assert!(door.refused_at_apply(at(11, 11), 0).is_some());
+        assert!(door.refused_at_apply(at(21, 11), 0).is_none());
+        assert!(door.refused_at_apply(at(21, 21), 0).is_none(), "a later chunk was turned back too");
         let (chunks, _) = door.sequence(batch(11, &[1.0]));
         assert_eq!(chunks.len(), 1);
+    }
+
+    #[test]
+    fn a_late_refusal_of_an_earlier_attempt_turns_nothing_back() {
+        let mut door = door();
+        door.sequence(batch(1, &[1.0; 20]));
+        let at = |sequence, expected| Refused { sequence, expected, error: None };
+        assert!(door.refused_at_apply(at(1, 1), 0).is_some());
+        let (again, _) = door.sequence(batch(1, &[1.0; 20]));
+        assert_eq!(again[0].attempt, 1);
+        // What left after the refused row comes back as a gap, when all of it is under way again.
+        assert!(door.refused_at_apply(at(11, 1), 0).is_none());
+        let (chunks, refused) = door.sequence(batch(21, &[1.0]));
+        assert!(refused.is_none() && chunks.len() == 1, "dropped in silence for ever");
+        assert!(door.refused_at_apply(at(3, 21), 0).is_some(), "another payload under a number that is taken");
+        assert!(door.refused_at_apply(at(1, 1), 1).is_some(), "the second attempt failed too");
     }
 
     proptest::proptest! {

@@ -16,6 +16,12 @@ pub const ID_BYTES_MAX: usize = 256;
 pub const SPACE_NAME_BYTES_MAX: usize = 128;
 /// Observations of one `ObserveBatch`.
 pub const BATCH_ROWS_MAX: usize = 1000;
+/// Rows that a stream may have in flight however often its client asked for less, if it was granted as many.
+pub const CREDIT_ROWS_MIN: usize = 64;
+/// The same in bytes: any row, and any part of a batch that goes to the log at once, fits.
+pub const CREDIT_BYTES_MIN: usize = 1024 * 1024;
+/// Batches in a row that a stream may send over its credit, with no row taken between them.
+pub const OVERRUNS_MAX: u32 = 16;
 /// Bytes of one gRPC message from a client.
 pub const MESSAGE_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of one gRPC message between nodes.

@@ -21,6 +21,8 @@ use std::time::Duration;
 
 /// Observers of the workload.
 const OBSERVERS: u64 = 3;
+/// The last of them has rows acked once they are searchable on so many nodes, where there are as many.
+const SEARCHABLE_NODES: u32 = 2;
 /// Fresh rows of the liveness phase.
 const FRESH_ROWS: u64 = 10;
 /// Simulated time beyond the plan in which a run must end.
@@ -134,7 +136,8 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
         .map(|name| {
             let (client, clock) = (observer_client(&run, &cluster, &env, name), env.clock.clone());
             let seed = Seed(run.seed ^ (name << 40));
-            Rt::spawn(workload::observe(client, name, seed, clock, until, recorder.clone()))
+            let nodes = if name == OBSERVERS && run.nodes > 1 { SEARCHABLE_NODES } else { 0 };
+            Rt::spawn(workload::observe(client, name, nodes, seed, clock, until, recorder.clone()))
         })
         .collect();
     let reader = observer_client(&run, &cluster, &env, 99);

@@ -104,17 +104,22 @@ pub struct Written {
     pub unknown: u64,
 }
 
-/// Streams rows at a drawn pace until `until`, then waits for the last acks.
+/// Streams rows at a drawn pace until `until`, then waits for the last acks: of rows searchable on so many `nodes`, or
+/// committed where that is 0.
 pub async fn observe(
     client: Client,
     name: u64,
+    nodes: u32,
     seed: Seed,
     clock: Arc<dyn Clock>,
     until: Duration,
     recorder: Recorder,
 ) -> Result<Written, String> {
     let mut rng = seed.stream("rows");
-    let options = ObserveOptions { stage: AckStage::Committed, ..ObserveOptions::default() };
+    let options = match nodes {
+        0 => ObserveOptions { stage: AckStage::Committed, ..ObserveOptions::default() },
+        nodes => ObserveOptions::default().searchable_on(nodes),
+    };
     let observer = client.observe(SPACE, options).await.map_err(|e| format!("client {name} cannot open: {e}"))?;
     let mut rows = Rows { session: observer.session(), open: BTreeMap::new(), recorder, written: Written::default() };
     let mut count = 0u64;

@@ -4,6 +4,7 @@ mod fake;
 
 use engram_client::{Client, Event, Kind, ObserveError, ObserveOptions, Observer, Stopped};
 use engram_proto::Error;
+use engram_proto::wire::v1::FlowKind;
 use fake::{Fake, Faults, NODES, SPACE, row};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -212,6 +213,27 @@ async fn without_credit_nothing_is_sent_and_a_full_window_holds_push_back() {
     observer.finish().await.expect("acked with the credit of the next stream");
     assert_eq!(fake.texts(), expected(0..5));
     assert!(fake.with(|state| state.largest_batch) <= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slower_pace_bounds_what_is_sent_and_holds_over_a_resume() {
+    let fake = Fake::new();
+    fake.with(|state| state.credit_rows = 512);
+    let observer = open(&fake.client()).await;
+    (0..2).for_each(|_| observer.slower());
+    fake.pass(Duration::from_millis(100)).await;
+    // At once, though this server never answers.
+    assert_eq!(observer.credit().rows, 128);
+    push_all(&observer, 0..1000).await;
+    observer.flush().await.expect("acked");
+    assert!(fake.with(|state| state.largest_batch) <= 128);
+    NODES.iter().for_each(|node| fake.cut(node));
+    fake.pass(Duration::from_secs(2)).await;
+    observer.faster();
+    push_all(&observer, 1000..1001).await;
+    observer.flush().await.expect("acked");
+    let asked = [FlowKind::Slower, FlowKind::Slower, FlowKind::Slower, FlowKind::Slower, FlowKind::Faster];
+    assert_eq!(fake.with(|state| state.flows.clone()), asked);
 }
 
 #[tokio::test(start_paused = true)]

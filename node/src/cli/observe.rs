@@ -4,8 +4,8 @@ use super::exit::{Code, Failure};
 use super::input::Source;
 use super::spooled::{self, SpoolArgs};
 use super::{Target, feed, out, space};
-use clap::Args;
-use engram_client::{Client, ClientError, Event, Kind, ObserveOptions, SpaceConfig};
+use clap::{Args, ValueEnum};
+use engram_client::{AckStage, Client, ClientError, Event, Kind, ObserveOptions, SpaceConfig};
 use engram_proto::observation::Shape;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -33,9 +33,47 @@ pub struct ObserveArgs {
     #[arg(long)]
     pub json: bool,
     #[command(flatten)]
+    pub acking: AckArgs,
+    #[command(flatten)]
     pub spooling: SpoolArgs,
     #[command(flatten)]
     pub target: Target,
+}
+
+/// What an ack promises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Stage {
+    /// Taken by a node; may still be lost.
+    Received,
+    /// Durable on a quorum.
+    #[default]
+    Committed,
+    /// That, and a recall may return it.
+    Searchable,
+}
+
+/// When a row counts as acked.
+#[derive(Debug, Args)]
+pub struct AckArgs {
+    /// When a row counts as acked.
+    #[arg(long, value_enum, default_value_t)]
+    ack: Stage,
+    /// With --ack searchable: on so many nodes at least, the one that takes the rows among them.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    searchable_nodes: u32,
+}
+
+impl AckArgs {
+    /// The same for a stream.
+    pub fn options(&self) -> Result<ObserveOptions, Failure> {
+        let options = ObserveOptions::default();
+        match self.ack {
+            Stage::Searchable => Ok(options.searchable_on(self.searchable_nodes)),
+            _ if self.searchable_nodes > 1 => Err(Failure::input("--searchable-nodes goes with --ack searchable")),
+            Stage::Committed => Ok(options),
+            Stage::Received => Ok(ObserveOptions { stage: AckStage::Received, ..options }),
+        }
+    }
 }
 
 /// Refusals that are told one by one; the others are counted.
@@ -55,7 +93,7 @@ pub async fn run(args: ObserveArgs) -> Result<(), Failure> {
     let client = args.target.client()?;
     let config = config(&client, &args, &source).await?;
     let total = source.check(Shape::of(&config))?;
-    let observer = client.observe(&args.space, ObserveOptions::default()).await?;
+    let observer = client.observe(&args.space, args.acking.options()?).await?;
     let bar = feed::bar(total);
     // The line of each ticket that is not settled yet: at most a window of them.
     let lines = RefCell::new(BTreeMap::new());

@@ -9,7 +9,7 @@ use super::input::Source;
 use super::observe::{ObserveArgs, REFUSALS_TOLD, config};
 use super::out;
 use clap::Args;
-use engram_client::{Delivered, Delivery, Observation, ObserveError, ObserveOptions, Spool, SpoolError};
+use engram_client::{Delivered, Delivery, Observation, ObserveError, Spool, SpoolError};
 use engram_proto::observation::Shape;
 use futures_util::future::join;
 use prost::Message;
@@ -64,6 +64,7 @@ impl Place {
 
 /// Spools the source, if there is one, and delivers whatever waits.
 pub async fn run(args: &ObserveArgs, dir: &Path, source: Option<Source>) -> Result<(), Failure> {
+    let options = args.acking.options()?;
     let spool = Spool::open(dir, &args.space, args.spooling.spool_max_bytes).map_err(failure)?;
     if let Some(last) = args.spooling.spool_last_sequence {
         spool.settle_lost(last).map_err(failure)?;
@@ -85,7 +86,7 @@ pub async fn run(args: &ObserveArgs, dir: &Path, source: Option<Source>) -> Resu
         Delivery::Session { .. } | Delivery::Acked { .. } => {}
     };
     // Delivery first: it is then under way when the spool is full.
-    let delivering = spool.deliver(&client, ObserveOptions::default(), news);
+    let delivering = spool.deliver(&client, options, news);
     let (delivered, put) = join(delivering, put_all(&spool, source.as_ref())).await;
     let waiting = spool.waiting();
     let left = format!("{} rows wait in {}; the same command sends them", waiting.rows, dir.display());

@@ -53,7 +53,7 @@ fn each_kind_has_its_row_with_the_status_and_the_close_code_of_the_code() {
 
 /// A number as the table writes it.
 fn written(name: &str, value: u64) -> String {
-    let bytes = name.ends_with("BYTES_MAX") || name.ends_with("bytes");
+    let bytes = name.contains("BYTES") || name.ends_with("bytes");
     match value {
         value if bytes && value >= 1 << 20 => format!("{} MiB", value >> 20),
         value if bytes && value >= 1 << 10 => format!("{} KiB", value >> 10),
@@ -70,7 +70,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
     let source = include_str!("../../../proto/src/limits.rs");
     let config = Config::new(1, "data");
     let (admission, stream) = (config.admission, config.stream);
-    let named: [(&str, u64); 32] = [
+    let named: [(&str, u64); 35] = [
         ("TEXT_BYTES_MAX", limits::TEXT_BYTES_MAX as u64),
         ("DIM_MIN", limits::DIM_MIN as u64),
         ("DIM_MAX", limits::DIM_MAX as u64),
@@ -79,6 +79,9 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
         ("ID_BYTES_MAX", limits::ID_BYTES_MAX as u64),
         ("SPACE_NAME_BYTES_MAX", limits::SPACE_NAME_BYTES_MAX as u64),
         ("BATCH_ROWS_MAX", limits::BATCH_ROWS_MAX as u64),
+        ("CREDIT_ROWS_MIN", limits::CREDIT_ROWS_MIN as u64),
+        ("CREDIT_BYTES_MIN", limits::CREDIT_BYTES_MIN as u64),
+        ("OVERRUNS_MAX", limits::OVERRUNS_MAX.into()),
         ("MESSAGE_BYTES_MAX", limits::MESSAGE_BYTES_MAX as u64),
         ("K_MAX", limits::K_MAX.into()),
         ("EF_MAX", limits::EF_MAX.into()),

@@ -1,5 +1,6 @@
 //! What other nodes may ask of this one. Each message is checked against this node's identity first.
 
+use crate::applied::HOLD;
 use crate::gate::ReadMark;
 use crate::node::Node;
 use crate::raft::types::{Snapshot, TypeConfig, Vote};
@@ -9,10 +10,11 @@ use crate::raft::wire::{
 use crate::state::SNAPSHOT_BYTES_MAX;
 use bytes::BytesMut;
 use engram_proto::error::{Error, Kind};
+use engram_proto::transport::timeout;
 use engram_proto::wire::peer::{
-    self, AppendResponse, Header, JoinRequest, JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest,
-    ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, SnapshotResponse, TransferLeaderRequest,
-    TransferLeaderResponse, append_response::Outcome, peer_server::Peer,
+    self, AppendResponse, AppliedRequest, AppliedResponse, Header, JoinRequest, JoinResponse, KeepAliveRequest,
+    KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk,
+    SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, append_response::Outcome, peer_server::Peer,
 };
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
@@ -183,5 +185,14 @@ impl Peer for PeerService {
         self.check(request.header.as_ref())?;
         self.0.live.keep_alive(&request.sessions, self.0.env.clock.monotonic());
         Ok(Response::new(KeepAliveResponse {}))
+    }
+
+    async fn applied(&self, request: Request<AppliedRequest>) -> Answer<AppliedResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let watermark = self.0.state.watermark();
+        // Not as far in time: the answer says how far.
+        timeout(&*self.0.world, HOLD, watermark.wait_applied(request.at_least)).await.unwrap_or_default();
+        Ok(Response::new(AppliedResponse { log_index: watermark.applied() }))
     }
 }

@@ -23,6 +23,16 @@ async fn a_file_is_observed_recalled_and_dropped() {
     let (code, out, said) =
         engram(&["observe", path, "--space", "fresh", "--create", "--json", "--endpoints", at]).await;
     assert_eq!((code, &json(&out)["acked"]), (0, &2.into()), "{said}");
+    let acked = |nodes| {
+        ["observe", path, "--space", "fresh", "--ack", "searchable", "--searchable-nodes", nodes, "--endpoints", at]
+    };
+    let (code, _, said) = engram(&acked("1")).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, _, said) = engram(&acked("2")).await;
+    assert!(code == 2 && said.contains("the cluster has 1"), "{code}: {said}");
+    let committed = ["observe", path, "--space", "fresh", "--searchable-nodes", "2", "--endpoints", at];
+    let (code, _, said) = engram(&committed).await;
+    assert!(code == 2 && said.contains("--ack searchable"), "{code}: {said}");
     std::fs::write(&file, line("west", -1.0, 0.0) + "{\"text\":\"bad\"}\n").expect("written");
     let (code, _, said) = engram(&["observe", path, "--space", "fresh", "--endpoints", at]).await;
     assert!(code == 2 && said.contains("in.jsonl:2"), "{code}: {said}");
@@ -32,7 +42,7 @@ async fn a_file_is_observed_recalled_and_dropped() {
     let answer = json(&out);
     assert_eq!(
         (code, &answer["hits"][0]["text"], answer["hits"].as_array().map(Vec::len)),
-        (0, &"east".into(), Some(2)),
+        (0, &"east".into(), Some(4)),
         "{said}"
     );
     let linearizable = ["--level", "linearizable", "--endpoints", at];

@@ -6,8 +6,8 @@ use engram_node::{Config, RunError};
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
-    ObserveBatch, ObserveRequest, ObserveResponse, OpenSession, ResumeSession, SessionOpened, observe_request,
-    observe_response,
+    FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, OpenSession, ResumeSession, SessionOpened,
+    observe_request, observe_response,
 };
 use std::path::Path;
 use std::process::Output;
@@ -166,18 +166,29 @@ impl Raw {
         }
     }
 
+    /// Sends a message. A stream that has ended takes none: its status, which comes next, says why.
+    pub async fn tell(&self, message: observe_request::Message) {
+        let _ = self.out.send(ObserveRequest { message: Some(message) }).await;
+    }
+
+    /// Asks for another pace of the stream.
+    pub async fn flow(&self, kind: FlowKind) {
+        self.tell(observe_request::Message::Flow(FlowControl { kind: kind.into(), ..FlowControl::default() })).await;
+    }
+
+    /// The next answer.
+    pub async fn next(&mut self) -> Result<Said, Status> {
+        let answer = tokio::time::timeout(DEADLINE, self.answers.message()).await.expect("an answer in time")?;
+        Ok(answer.and_then(|answer| answer.message).expect("the stream ended without a status"))
+    }
+
     /// Sends rows from a sequence on, and gives the next answer that is no flow control.
     pub async fn ask(&mut self, first_sequence: u64, observations: Vec<Observation>) -> Result<Said, Status> {
-        let batch = ObserveBatch { first_sequence, observations };
-        let message = Some(observe_request::Message::Batch(batch));
-        // A stream that has ended takes none: its status, read below, says why.
-        let _ = self.out.send(ObserveRequest { message }).await;
+        self.tell(observe_request::Message::Batch(ObserveBatch { first_sequence, observations })).await;
         loop {
-            let answer = tokio::time::timeout(DEADLINE, self.answers.message()).await.expect("an answer in time")?;
-            match answer.and_then(|answer| answer.message) {
-                Some(observe_response::Message::Flow(_)) => {}
-                Some(message) => return Ok(message),
-                None => panic!("the stream ended without a status"),
+            match self.next().await? {
+                observe_response::Message::Flow(_) => {}
+                said => return Ok(said),
             }
         }
     }

@@ -12,6 +12,7 @@ mod common;
 mod errors;
 mod examples;
 mod full_disk;
+mod pace;
 mod process;
 mod rows;
 mod spool;

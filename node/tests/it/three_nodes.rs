@@ -1,6 +1,6 @@
 //! Three nodes in one process: every way in, on every node.
 
-use crate::common::{Raw, SPACE, Said, cluster, note, until};
+use crate::common::{Raw, Running, SPACE, Said, cluster, env, note, until};
 use engram_client::{
     ClientError, FieldValues, Filter, Kind, Level, List, Named, ObserveOptions, ReadToken, Recall, Value, Which,
     filter, observation, value,
@@ -166,6 +166,42 @@ async fn a_forgotten_row_is_gone_on_every_node_and_stays_in_the_past() {
         let listed = on.list_all(list).await.expect("listed").rows;
         assert_eq!(listed.iter().map(|row| row.row).collect::<Vec<_>>(), [2, 5, 8, 11]);
     }
+    for node in nodes {
+        node.stop().await.expect("stops well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_acked_as_searchable_on_n_nodes_are_found_there_at_once() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, client) = cluster(3, dir.path()).await;
+    let on = |nodes| ObserveOptions::default().searchable_on(nodes);
+    let refused = client.observe(SPACE, on(4)).await.map(drop).expect_err("there are three");
+    assert!(refused.kind() == Kind::Invalid && refused.to_string().contains("the cluster has 3"), "{refused}");
+
+    let (three, two) = (client.observe(SPACE, on(3)).await.expect("opened"), client.observe(SPACE, on(2)).await);
+    let two = two.expect("opened");
+    for at in 0..20 {
+        let (angle, text) = (at as f32 / 10.0, format!("at {at}"));
+        three.push(observation(&text, &[angle.cos(), angle.sin()])).await.expect("taken");
+        three.flush().await.expect("acked");
+        for node in &nodes {
+            let recall = Recall { level: Level::Eventual, ..Recall::new(SPACE, vec![angle.cos(), angle.sin()], 1) };
+            let answer = client.on(&node.config.listen).recall(recall).await.expect("recalled");
+            assert_eq!(answer.hits.first().map(|hit| &hit.text), Some(&text), "node {}", answer.snapshot.node);
+        }
+    }
+    let leader = client.on(&nodes[0].config.listen).status().await.expect("answers").leader.expect("known");
+    let follower = nodes.iter().position(|node| node.config.node_id != leader).expect("two of them");
+    let stopped = nodes.remove(follower);
+    let config = stopped.config.clone();
+    stopped.stop().await.expect("stops well");
+    two.push(note("two are left")).await.expect("taken");
+    tokio::time::timeout(Duration::from_secs(10), two.flush()).await.expect("in time").expect("acked");
+    three.push(note("a third is needed")).await.expect("taken");
+    assert!(tokio::time::timeout(Duration::from_secs(3), three.flush()).await.is_err(), "two have it");
+    nodes.push(Running::start(env(), config));
+    tokio::time::timeout(Duration::from_secs(20), three.flush()).await.expect("in time").expect("acked by all");
     for node in nodes {
         node.stop().await.expect("stops well");
     }

@@ -4,6 +4,7 @@ mod applied_in_order;
 mod committed_immutable;
 mod election_safety;
 mod same_log_same_graph;
+mod searchable_on_n;
 
 use crate::observe::Record;
 use std::time::Duration;
@@ -42,6 +43,7 @@ impl Default for Invariants {
             Box::<committed_immutable::CommittedImmutable>::default(),
             Box::<applied_in_order::AppliedInOrder>::default(),
             Box::<same_log_same_graph::SameLogSameGraph>::default(),
+            Box::<searchable_on_n::SearchableOnN>::default(),
         ];
         Self { all, violation: None }
     }
@@ -98,6 +100,9 @@ mod tests {
         assert_eq!(broken(&[applied(1, "1", "a"), applied(1, "3", "c")]), Some("applied_in_order"));
         assert_eq!(broken(&[epoch(1, "a"), epoch(2, "a")]), None);
         assert_eq!(broken(&[epoch(1, "a"), epoch(2, "b")]), Some("same_log_same_graph"));
+        let acked = |index| record(1, "acked as searchable", &[("index", index), ("nodes", "2")]);
+        assert_eq!(broken(&[applied(1, "1", "a"), applied(2, "1", "a"), acked("1")]), None);
+        assert_eq!(broken(&[applied(1, "1", "a"), acked("1")]), Some("searchable_on_n"));
         assert_eq!(broken(&[leads(1), leads(1)]), None);
         assert_eq!(broken(&[leads(1), leads(2)]), Some("election_safety"));
     }

@@ -108,6 +108,7 @@ impl Driver {
             incarnation: self.incarnation,
             ack_stage: self.setting.options.stage.into(),
             priority: self.setting.options.priority.into(),
+            searchable_nodes: self.setting.options.searchable_nodes,
         };
         let first = observe_request::Message::Resume(resume);
         let opening = Link::open(self.setting.world.clone(), channel.clone(), first);

@@ -164,6 +164,7 @@ impl Link {
     /// Sends what is due; the answer is when something will be due that is not yet.
     fn send(&mut self, cx: &mut Context<'_>, setting: &Setting, now: Duration) -> Option<Duration> {
         self.tell_hold(cx, setting, now);
+        self.tell_pace(cx, setting);
         if now < self.hold_until {
             return Some(self.hold_until);
         }
@@ -207,6 +208,22 @@ impl Link {
         let kind = if wanted { FlowKind::Pause } else { FlowKind::Resume };
         let flow = FlowControl { kind: kind.into(), ..FlowControl::default() };
         self.feed.send(ObserveRequest { message: Some(observe_request::Message::Flow(flow)) });
+    }
+
+    /// Passes on how often the owner wants the credit halved, in steps of one.
+    fn tell_pace(&mut self, cx: &mut Context<'_>, setting: &Setting) {
+        let wanted = setting.shared.with(|state| state.halvings);
+        loop {
+            let asked = setting.shared.with(|state| state.window.allowance.halvings());
+            if asked == wanted || self.feed.poll_room(cx).is_pending() {
+                return;
+            }
+            let (kind, next) =
+                if asked < wanted { (FlowKind::Slower, asked + 1) } else { (FlowKind::Faster, asked - 1) };
+            setting.shared.with(|state| state.window.allowance.halve(next));
+            let flow = FlowControl { kind: kind.into(), ..FlowControl::default() };
+            self.feed.send(ObserveRequest { message: Some(observe_request::Message::Flow(flow)) });
+        }
     }
 
     /// When this stream is to be taken for dead, if it owes us anything. HTTP/2's pings look after a stream whose acks

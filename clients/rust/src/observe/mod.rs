@@ -36,6 +36,9 @@ pub(crate) const OBSERVATION_BYTES_MAX: usize = 1024 * 1024;
 pub struct ObserveOptions {
     /// When a row counts as acked. Default: committed.
     pub stage: AckStage,
+    /// With the searchable stage: on so many nodes at least, the one that takes the stream among them; the cluster must have
+    /// as many members. Default 0: on that one. [`ObserveOptions::searchable_on`] sets both.
+    pub searchable_nodes: u32,
     /// The admission lane, for the stream's whole life. Default: normal.
     pub priority: Priority,
     /// Rows kept unacked; `push` waits over it. The server's credit may ask for less in flight. Default 4,096.
@@ -56,6 +59,7 @@ impl Default for ObserveOptions {
     fn default() -> Self {
         Self {
             stage: AckStage::Committed,
+            searchable_nodes: 0,
             priority: Priority::Normal,
             window_rows: 4096,
             window_bytes: 16 << 20,
@@ -68,6 +72,12 @@ impl Default for ObserveOptions {
 }
 
 impl ObserveOptions {
+    /// Rows are acked once a recall may return them on `nodes` nodes at least, at any level; after a resume too, which
+    /// therefore waits for that.
+    pub fn searchable_on(self, nodes: u32) -> Self {
+        Self { stage: AckStage::Searchable, searchable_nodes: nodes, ..self }
+    }
+
     fn complete(mut self) -> Self {
         if self.stage == AckStage::Unspecified {
             self.stage = AckStage::Committed;

@@ -28,6 +28,7 @@ impl Client {
             space: space.to_string(),
             ack_stage: options.stage.into(),
             priority: options.priority.into(),
+            searchable_nodes: options.searchable_nodes,
         };
         let begun = self.begin(observe_request::Message::Open(open)).await?;
         // An earlier attempt opened another session, if any.
@@ -42,8 +43,13 @@ impl Client {
     /// still knows it. Cancel safe.
     pub async fn resume(&self, session: u64, incarnation: u64, options: ObserveOptions) -> Result<Observer, Error> {
         let options = options.complete();
-        let resume =
-            ResumeSession { session, incarnation, ack_stage: options.stage.into(), priority: options.priority.into() };
+        let resume = ResumeSession {
+            session,
+            incarnation,
+            ack_stage: options.stage.into(),
+            priority: options.priority.into(),
+            searchable_nodes: options.searchable_nodes,
+        };
         let begun = self.begin(observe_request::Message::Resume(resume)).await?;
         if (begun.opened.session, begun.opened.incarnation) != (session, incarnation) {
             return Err(Error::in_doubt(format!("{} answered for another session; resume again", begun.endpoint)));

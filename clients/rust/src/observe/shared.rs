@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub hurry: bool,
     /// The owner wants acks held back.
     pub hold_acks: bool,
+    /// How often the owner wants the credit halved.
+    pub halvings: u32,
     /// A refusal stops the sending until the owner has noted it; and one has.
     pub confirms_refusals: bool,
     pub refusal_open: bool,
@@ -62,6 +64,7 @@ impl Shared {
             stopped: None,
             hurry: false,
             hold_acks: false,
+            halvings: 0,
             confirms_refusals: false,
             refusal_open: false,
             closed: false,

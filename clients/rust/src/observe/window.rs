@@ -9,7 +9,7 @@
 //! number); `window_bounded`.
 
 use super::event::Event;
-use super::flow::Credit;
+use super::flow::{Allowance, Credit};
 use crate::{AckStage, Error, Kind, Observation, WriteClass, timing::RETRY_AFTER_MAX};
 use engram_proto::wire::v1::{Ack, FlowControl, FlowKind, ObserveBatch, Refused, SessionOpened};
 use prost::Message;
@@ -69,8 +69,7 @@ pub(crate) struct Window {
     /// Rows acked at the stage asked for, less those lost since.
     settled: u64,
     /// What the server allows in flight, and what we do when it says "slower".
-    credit_rows: usize,
-    credit_bytes: usize,
+    pub allowance: Allowance,
     pace_rows: usize,
     paused: bool,
 }
@@ -88,8 +87,7 @@ impl Window {
             sent_ticket: 0,
             last_ticket: 0,
             settled: 0,
-            credit_rows: limits.rows,
-            credit_bytes: limits.bytes,
+            allowance: Allowance::new(Credit { rows: limits.rows, bytes: limits.bytes }),
             pace_rows: limits.rows,
             paused: false,
         }
@@ -98,11 +96,6 @@ impl Window {
     /// The session has this much from before: the first row pushed here comes after it.
     pub fn begin_after(&mut self, last_sequence: u64) {
         self.acked = last_sequence;
-    }
-
-    /// What the server allows in flight.
-    pub fn credit(&self) -> Credit {
-        Credit { rows: self.credit_rows, bytes: self.credit_bytes }
     }
 
     /// Room for one more row; an empty window takes a row of any size.
@@ -151,7 +144,8 @@ impl Window {
 
     /// The next rows to send: as many as batch, credit and pace allow. Under any credit but none, one row may go.
     pub fn next_batch(&mut self) -> Option<ObserveBatch> {
-        if self.paused || self.credit_rows == 0 {
+        let credit = self.allowance.now();
+        if self.paused || credit.rows == 0 {
             return None;
         }
         let first = self.sent;
@@ -159,8 +153,8 @@ impl Window {
         while let Some(slot) = self.rows.get(self.sent) {
             let count = self.sent - first;
             let full = count >= self.limits.batch_rows || batch_bytes + slot.bytes > self.limits.batch_bytes;
-            let over = self.sent >= self.credit_rows.min(self.pace_rows)
-                || self.sent_bytes + slot.bytes > self.credit_bytes.min(self.limits.bytes);
+            let over = self.sent >= credit.rows.min(self.pace_rows)
+                || self.sent_bytes + slot.bytes > credit.bytes.min(self.limits.bytes);
             if (count > 0 && full) || (self.sent > 0 && over) {
                 break;
             }
@@ -177,9 +171,8 @@ impl Window {
     pub fn opened(&mut self, opened: &SessionOpened) -> Result<Vec<Event>, Fault> {
         (self.sent, self.sent_bytes) = (0, 0);
         (self.paused, self.pace_rows) = (false, self.limits.rows);
-        if let Some(credit) = &opened.credit {
-            self.grant(credit);
-        }
+        let credit = opened.credit.as_ref().map_or(self.allowance.now(), credit);
+        self.allowance = Allowance::new(credit);
         let last = opened.last_sequence;
         if last > self.sequence(self.ever_sent()).saturating_sub(1) {
             let text = format!("session {} stands at {last}, which this client never sent", opened.session);
@@ -260,7 +253,7 @@ impl Window {
     /// Credit is a limit on what is in flight, not an increment. Unknown kinds are ignored.
     pub fn flow(&mut self, flow: &FlowControl) {
         match flow.kind() {
-            FlowKind::Credit => self.grant(flow),
+            FlowKind::Credit => self.allowance.tell(credit(flow)),
             FlowKind::Pause => self.paused = true,
             FlowKind::Resume => self.paused = false,
             FlowKind::Slower => self.slow_down(),
@@ -268,7 +261,7 @@ impl Window {
             FlowKind::Unspecified => {}
         }
         if flow.kind() != FlowKind::Credit && flow.credit_rows > 0 {
-            self.grant(flow);
+            self.allowance.tell(credit(flow));
         }
     }
 
@@ -296,11 +289,6 @@ impl Window {
 
     fn sequence(&self, place: usize) -> u64 {
         self.acked + 1 + place as u64
-    }
-
-    fn grant(&mut self, credit: &FlowControl) {
-        self.credit_rows = credit.credit_rows as usize;
-        self.credit_bytes = usize::try_from(credit.credit_bytes).unwrap_or(usize::MAX);
     }
 
     /// Takes the rows through `last` out; the caller has checked that they are there.
@@ -354,6 +342,11 @@ impl Window {
         self.sent_bytes -= back;
         self.sent = place;
     }
+}
+
+fn credit(flow: &FlowControl) -> Credit {
+    let bytes = usize::try_from(flow.credit_bytes).unwrap_or(usize::MAX);
+    Credit { rows: flow.credit_rows as usize, bytes }
 }
 
 fn retry_after(error: &Error) -> Duration {

@@ -10,6 +10,7 @@ mod service;
 use engram_client::{AckStage, Client, Observation, SpaceConfig};
 use engram_proto::Error;
 use engram_proto::transport::{BoxIo, Routes, SharedTimer, World, serve_connection};
+use engram_proto::wire::v1::FlowKind;
 use engram_proto::wire::v1::cluster_server::ClusterServer;
 use engram_proto::wire::v1::memory_server::MemoryServer;
 use engram_proto::wire::v1::spaces_server::SpacesServer;
@@ -61,6 +62,8 @@ pub struct State {
     /// Rows to refuse with `Overloaded` before any more is taken.
     pub overload: u32,
     pub credit_rows: u32,
+    /// What clients asked of the pace.
+    pub flows: Vec<FlowKind>,
     pub batch_rows_seen: usize,
     pub largest_batch: usize,
     pub streams: usize,

@@ -101,8 +101,11 @@ impl Node {
         let (session, connection) = (opened.session, opened.node);
         send(&answers, observe_response::Message::Opened(opened)).await;
         while let Some(request) = inbound.message().await? {
-            let Some(observe_request::Message::Batch(batch)) = request.message else { continue };
-            self.take(session, connection, batch, &answers).await?;
+            match request.message {
+                Some(observe_request::Message::Batch(batch)) => self.take(session, connection, batch, &answers).await?,
+                Some(observe_request::Message::Flow(flow)) => self.fake.with(|state| state.flows.push(flow.kind())),
+                _ => {}
+            }
         }
         Ok(())
     }
