@@ -46,10 +46,6 @@ pub fn run_on<T: Send + 'static>(
     result.map(Result::ok)
 }
 
-/// How much the system should prefer every other thread to those that build: a recall, an append or a heartbeat is short
-/// and somebody waits for it, while rows that are not built yet are found all the same.
-const INDEX_NICE: i32 = 5;
-
 /// One thread a lane, and a pool of threads for a batch.
 pub struct Threads {
     lanes: [mpsc::Sender<Job>; 3],
@@ -59,17 +55,13 @@ pub struct Threads {
 impl Threads {
     /// Starts the lanes; batches use `workers` threads.
     pub fn start(workers: NonZeroUsize) -> io::Result<Self> {
-        let lane = |name: &str, nice: i32| {
+        let lane = |name: &str| {
             let (sender, jobs) = mpsc::channel::<Job>();
-            let run = move || {
-                // On Linux of this thread alone, and of those that it starts. Refused: it builds as the others work.
-                let _ = rustix::process::nice(nice);
-                jobs.into_iter().for_each(|job| job());
-            };
+            let run = move || jobs.into_iter().for_each(|job| job());
             thread::Builder::new().name(format!("engram-{name}")).spawn(run)?;
             Ok::<_, io::Error>(sender)
         };
-        let lanes = [lane("wal", 0)?, lane("files", 0)?, lane("index", INDEX_NICE)?];
+        let lanes = [lane("wal")?, lane("files")?, lane("index")?];
         Ok(Self { lanes, workers: Arc::new(Workforce::new(workers)) })
     }
 }
