@@ -142,7 +142,10 @@ pub struct Raw {
 
 impl Raw {
     pub async fn open(address: &str, space: &str) -> Result<Self, Status> {
-        let open = OpenSession { space: space.into(), ..OpenSession::default() };
+        Self::open_as(address, OpenSession { space: space.into(), ..OpenSession::default() }).await
+    }
+
+    pub async fn open_as(address: &str, open: OpenSession) -> Result<Self, Status> {
         Self::begin(address, observe_request::Message::Open(open)).await
     }
 

@@ -9,6 +9,7 @@ mod bad_rows;
 mod bad_starts;
 mod command;
 mod common;
+mod drain;
 mod errors;
 mod examples;
 mod full_disk;
