@@ -50,9 +50,9 @@ impl Row {
     }
 }
 
-/// Block b holds 2^(b + 10) rows: 23 blocks hold all that a u32 can number.
-const FIRST_BLOCK_BITS: u32 = 10;
-const BLOCKS: usize = 23;
+/// Block b holds 2^(b + 6) rows: 27 blocks hold all that a u32 can number, and a space of few rows takes little.
+const FIRST_BLOCK_BITS: u32 = 6;
+const BLOCKS: usize = 27;
 
 /// Append-only; one appender (apply), any number of readers.
 pub struct Rows {

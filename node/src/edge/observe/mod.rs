@@ -187,7 +187,7 @@ impl Session {
             false => self.credit.check(Amount { rows, bytes: 0 }),
         };
         if let Err(error) = checked {
-            self.credit.overrun()?;
+            self.overrun()?;
             let refused = self.door.turn_back(batch.first_sequence, error);
             return Ok(self.tell_refused(refused).await);
         }
@@ -199,7 +199,7 @@ impl Session {
             let amount = Amount { rows: chunk.records().len(), bytes: chunk.bytes() };
             let over = self.credit.check(amount);
             if over.is_err() {
-                self.credit.overrun()?;
+                self.overrun()?;
             }
             let admitted = over.and_then(|()| self.node.admission.admit(&self.feed, chunk));
             if let Err(error) = admitted {
@@ -220,6 +220,14 @@ impl Session {
         match refused {
             Some(refused) => Ok(self.tell_refused(refused).await),
             None => Ok(Ok(())),
+        }
+    }
+
+    /// A client that is acked what was received cannot know which rows still wait for their commit: being over is no fault.
+    fn overrun(&mut self) -> Result<()> {
+        match self.terms.stage {
+            AckStage::Received => Ok(()),
+            _ => self.credit.overrun(),
         }
     }
 
