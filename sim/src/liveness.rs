@@ -125,7 +125,7 @@ async fn erase(cluster: &Cluster, client: &Client, row: u64, past: u64) -> Resul
     for endpoint in cluster.endpoints() {
         let on = client.on(&endpoint);
         let applied =
-            on.count(SPACE, None, Level::AtLeast(ReadToken { log_index: erased.floor, incarnation: 0 })).await;
+            on.count(SPACE, None, Level::AtLeast(ReadToken { log_index: erased.log_index, incarnation: 0 })).await;
         applied.map_err(|e| broken(&format!("no count from {endpoint}: {e}")))?;
         for (index, shown) in [(past, false), (erased.floor, true)] {
             let recall = Recall {

@@ -55,7 +55,7 @@ pub enum Which {
 pub struct Forgotten {
     /// Rows that were there and are not any more.
     pub rows: u64,
-    /// The log index from which on they are gone; 0 when there was nothing to forget.
+    /// The log index from which on they are gone, and erased if that was asked for; 0 when there was nothing to do.
     pub log_index: u64,
     /// Where the space's past begins now, if this erased; else 0.
     pub floor: u64,
@@ -134,7 +134,7 @@ impl Client {
             Box::pin(async move { Ok(memory(&channel).forget(request).await?.into_inner()) })
         });
         let v1::ForgetResponse { forgotten, log_index, floor } = response.await?;
-        self.pool.raise(ReadToken { log_index: log_index.max(floor), incarnation: 0 });
+        self.pool.raise(ReadToken { log_index, incarnation: 0 });
         Ok(Forgotten { rows: forgotten, log_index, floor })
     }
 

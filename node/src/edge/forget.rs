@@ -37,7 +37,7 @@ pub async fn forget(node: &Node, request: ForgetRequest) -> Result<ForgetRespons
         node.settle(response.log_index).await?;
     }
     if erase {
-        response.floor = raise_floor(node, space).await.map_err(|error| {
+        (response.log_index, response.floor) = raise_floor(node, space).await.map_err(|error| {
             let text = format!("{} rows are forgotten, but perhaps not erased: {error}", response.forgotten);
             Error::in_doubt(format!("{text}; send it again"))
         })?;
@@ -45,13 +45,13 @@ pub async fn forget(node: &Node, request: ForgetRequest) -> Result<ForgetRespons
     Ok(response)
 }
 
-/// Erases what is forgotten in a space by now; the new floor.
-async fn raise_floor(node: &Node, space: u64) -> Result<u64> {
+/// Erases what is forgotten in a space by now; the log index from which on it is so, and the new floor.
+async fn raise_floor(node: &Node, space: u64) -> Result<(u64, u64)> {
     let raise = RaiseFloor { space, log_index: node.state.watermark().applied() };
     let (log_index, outcome) = node.proposer.command(command::Kind::RaiseFloor(raise)).await?;
     node.settle(log_index).await?;
     match outcome.kind {
-        Some(outcome::Kind::Floor(outcome)) => Ok(outcome.floor),
+        Some(outcome::Kind::Floor(outcome)) => Ok((log_index, outcome.floor)),
         _ => Err(Error::in_doubt("the outcome is not of a floor")),
     }
 }
