@@ -48,6 +48,11 @@ pub const DEADLINE_MS_MAX: u32 = 60_000;
 pub const STALENESS_MS_MAX: u32 = 24 * 60 * 60 * 1000;
 /// Milliseconds after which a space forgets, at least: log time is coarse.
 pub const TTL_MS_MIN: u64 = 1000;
+/// One side of a stream's credit, halved so often, but not below the least; a credit below that stays what it is.
+pub fn halved(credit: usize, least: usize, times: u32) -> usize {
+    (credit >> times).max(credit.min(least))
+}
+
 /// How long a space keeps what is forgotten for reads of the past, unless it says otherwise.
 pub const HISTORY_MS_DEFAULT: u64 = 3_600_000;
 /// Version of the node-to-node protocol.

@@ -4,7 +4,7 @@
 //! holds for the rows after it, so it counts here from the moment that it is sent, whatever is heard until the answer.
 
 use super::Observer;
-use engram_proto::limits::{CREDIT_BYTES_MIN, CREDIT_ROWS_MIN};
+use engram_proto::limits::{CREDIT_BYTES_MIN, CREDIT_ROWS_MIN, halved};
 
 /// What a server allows in flight on one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,7 @@ pub struct Credit {
 impl Credit {
     /// As the server halves it.
     fn halved(self, times: u32) -> Self {
-        Self {
-            rows: (self.rows >> times).max(self.rows.min(CREDIT_ROWS_MIN)),
-            bytes: (self.bytes >> times).max(self.bytes.min(CREDIT_BYTES_MIN)),
-        }
+        Self { rows: halved(self.rows, CREDIT_ROWS_MIN, times), bytes: halved(self.bytes, CREDIT_BYTES_MIN, times) }
     }
 }
 

@@ -6,7 +6,7 @@
 //! Leaves out: the admission's own caps, which all streams share.
 
 use engram_proto::error::{Error, Result};
-use engram_proto::limits::{CREDIT_BYTES_MIN, CREDIT_ROWS_MIN, OVERRUNS_MAX};
+use engram_proto::limits::{CREDIT_BYTES_MIN, CREDIT_ROWS_MIN, OVERRUNS_MAX, halved};
 
 /// When to try again: acks take about as long.
 const RETRY_MS: u32 = 50;
@@ -23,10 +23,7 @@ pub struct Amount {
 impl Amount {
     /// Halved so often, but not below the least.
     fn halved(self, times: u32) -> Self {
-        Self {
-            rows: (self.rows >> times).max(self.rows.min(CREDIT_ROWS_MIN)),
-            bytes: (self.bytes >> times).max(self.bytes.min(CREDIT_BYTES_MIN)),
-        }
+        Self { rows: halved(self.rows, CREDIT_ROWS_MIN, times), bytes: halved(self.bytes, CREDIT_BYTES_MIN, times) }
     }
 }
 
