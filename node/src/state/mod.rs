@@ -149,11 +149,17 @@ impl Machine {
     async fn save(&self, meta: SnapshotMeta, bytes: Bytes) -> io::Result<()> {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = self.0.dir.join(format!("{index:016x}.snap"));
-        let (disk, target, length) = (self.0.env.disk.clone(), path.clone(), bytes.len() as u64);
-        let written = run_on(&*self.0.env.pool, Lane::Files, move || write(&*disk, &target, &bytes)).await;
-        written.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))?;
-        *self.0.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(Saved { meta, path, bytes: length });
-        Ok(())
+        let machine = self.clone();
+        let write = move || {
+            let disk = &*machine.0.env.disk;
+            disk::replace(disk, &path, &bytes)?;
+            // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
+            let saved = Saved { meta, path: path.clone(), bytes: bytes.len() as u64 };
+            *machine.0.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
+            keep_only(disk, &path)
+        };
+        let written = run_on(&*self.0.env.pool, Lane::Files, write).await;
+        written.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))
     }
 }
 
@@ -165,8 +171,8 @@ fn damaged(path: &Path, error: &snapshot::Damaged) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-fn write(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
-    disk::replace(disk, path, bytes)?;
+/// Removes the older snapshots.
+fn keep_only(disk: &dyn Disk, path: &Path) -> io::Result<()> {
     let dir = path.parent().expect("a snapshot is in a folder");
     let keep = path.file_name().map(|name| name.to_string_lossy().into_owned());
     for name in disk.list(dir)? {
@@ -236,12 +242,14 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let Some(saved) = self.saved() else { return Ok(None) };
-        let (disk, path) = (self.0.env.disk.clone(), saved.path);
-        let read = move || disk::read_all(&*disk, &path, SNAPSHOT_BYTES_MAX);
-        let bytes = run_on(&*self.0.env.pool, Lane::Files, read).await;
-        let bytes = bytes.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))?;
-        Ok(Some(Snapshot { meta: saved.meta, snapshot: bytes.into() }))
+        let machine = self.clone();
+        let read = move || {
+            let Some(saved) = machine.saved() else { return Ok(None) };
+            let bytes = disk::read_all(&*machine.0.env.disk, &saved.path, SNAPSHOT_BYTES_MAX)?;
+            Ok(Some(Snapshot { meta: saved.meta, snapshot: bytes.into() }))
+        };
+        let read = run_on(&*self.0.env.pool, Lane::Files, read).await;
+        read.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))
     }
 }
 
