@@ -25,6 +25,7 @@ pub mod bench;
 pub mod config;
 mod edge;
 pub mod env;
+mod forward;
 mod gate;
 mod identity;
 mod indexer;

@@ -1,11 +1,13 @@
 //! The sole caller of Raft's writes; it decides what is doubt.
 //!
-//! Place in the corridor: `Admitted → Proposal → (LogId, Command)`. On the leader several entries are in
-//! flight, handed to Raft in order; a follower forwards one at a time, so that order holds there too.
+//! Place in the corridor: `Admitted → Proposal → (LogId, Command)`. Several entries are in flight, handed to Raft, or to
+//! the leader, in order.
 //! Invariant `no_second_proposal`: an entry is proposed once. What comes back without a verdict is doubt,
 //! unless the pinned openraft says that nothing was appended (`ForwardToLeader`).
 
 use crate::admission::{Admission, Admitted, Permit};
+use crate::env::Clock;
+use crate::forward::{FORWARD_GRACE, FORWARD_TIMEOUT, Forwarder, IN_FLIGHT_MAX};
 use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
@@ -22,20 +24,12 @@ use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes after which an entry takes no further chunk.
 pub const ENTRY_BYTES_MAX: usize = 1 << 20;
 /// Rows that one stream puts into an entry before others have their turn.
 const TURN_ROWS: usize = CHUNK_ROWS_MAX;
-/// Entries between this node and its commit.
-const IN_FLIGHT_MAX: usize = 16;
-/// How long a forwarded command may take before its outcome is called unknown.
-const FORWARD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a leader may still answer once another node leads: it may be cut off from here.
-const FORWARD_GRACE: Duration = Duration::from_secs(1);
-
 /// Rows that an entry aims at, by the rows that wait.
 fn rows_wanted(depth: usize) -> usize {
     match depth {
@@ -50,6 +44,7 @@ fn rows_wanted(depth: usize) -> usize {
 pub struct Proposer {
     leadership: Leadership,
     admission: Admission,
+    clock: Arc<dyn Clock>,
     in_flight: Arc<Semaphore>,
     counts: Arc<Counts>,
 }
@@ -65,8 +60,9 @@ pub struct Counts {
 
 impl Proposer {
     /// Takes from `admission`, writes where `leadership` says.
-    pub fn new(leadership: Leadership, admission: Admission) -> Self {
-        Self { leadership, admission, in_flight: Arc::new(Semaphore::new(IN_FLIGHT_MAX)), counts: Arc::default() }
+    pub fn new(leadership: Leadership, admission: Admission, clock: Arc<dyn Clock>) -> Self {
+        let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
+        Self { leadership, admission, clock, in_flight, counts: Arc::default() }
     }
 
     /// What was proposed so far.
@@ -81,19 +77,19 @@ impl Proposer {
     }
 
     async fn propose_all(&self, pending: mpsc::Sender<(Proposal, Pending)>) {
+        let mut forwarder = Forwarder::new(self.leadership.clone(), self.clock.clone());
         loop {
             let slot = self.in_flight.clone().acquire_owned().await.expect("never closed");
             let batch = self.next_batch().await;
+            if let Leader::Here { .. } = self.leadership.leader() {
+                self.admission.indexable().await;
+            }
             let (proposal, entry) = Proposal::of(batch, slot);
             self.counts.entries.fetch_add(1, Ordering::Relaxed);
             self.counts.rows.fetch_add(proposal.rows(), Ordering::Relaxed);
             let outcome: Pending = match self.leadership.leader() {
                 Leader::Here { term } => self.propose_here(term, entry).await,
-                // One at a time: the next is sent once this one is in the log.
-                Leader::There(connection) => {
-                    let outcome = self.forward(&connection, entry).await;
-                    Box::pin(std::future::ready(outcome.map(|(_, outcome)| outcome)))
-                }
+                Leader::There(connection) => Box::pin(forwarder.send(&connection, entry)),
                 Leader::Unknown => Box::pin(std::future::ready(Err(self.leadership.no_leader()))),
             };
             if pending.send((proposal, outcome)).await.is_err() {
@@ -129,8 +125,8 @@ impl Proposer {
     }
 
     /// Hands the entry to Raft, in order; the answer is awaited elsewhere, so that several are in flight.
-    async fn propose_here(&self, term: u64, kind: command::Kind) -> Pending {
-        let payload = self.encode(term, kind);
+    async fn propose_here(&self, term: u64, entry: Entry) -> Pending {
+        let payload = self.encode(term, command::Kind::Entry(entry));
         let (responder, done) = ProgressResponder::<TypeConfig, ClientWriteResult<TypeConfig>>::complete_only();
         let write = self.leadership.raft().write(payload).responder(responder);
         if let Err(fatal) = write.with_leader(LeaderTerm::new(term)).await {
@@ -185,18 +181,27 @@ impl Proposer {
         }
     }
 
-    /// Proposes on this node, which must lead: also what a follower forwarded. A forwarded entry takes a
-    /// permit here too; refusals by apply are part of the outcome.
-    pub async fn command_here(&self, kind: command::Kind) -> Result<(u64, Outcome)> {
+    /// Proposes an entry of another node on this one, which must lead; it takes a permit here too. Refusals by apply are
+    /// part of the outcome.
+    pub async fn forwarded(&self, entry: Entry) -> Result<Pending> {
         let Leader::Here { term } = self.leadership.leader() else {
             return Err(self.leadership.no_leader());
         };
-        let _permit = match &kind {
-            command::Kind::Entry(entry) => {
-                let rows = entry.chunks.iter().map(|chunk| chunk.records.len()).sum();
-                Some(self.admission.permit(1, rows, entry.encoded_len())?)
-            }
-            _ => None,
+        let rows = entry.chunks.iter().map(|chunk| chunk.records.len()).sum();
+        let permit = self.admission.permit(1, rows, entry.encoded_len())?;
+        let outcome = self.propose_here(term, entry).await;
+        Ok(Box::pin(async move {
+            let outcome = outcome.await;
+            drop(permit);
+            outcome
+        }))
+    }
+
+    /// Proposes a command other than an entry on this node, which must lead: also what a follower forwarded. Refusals by
+    /// apply are part of the outcome.
+    pub async fn command_here(&self, kind: command::Kind) -> Result<(u64, Outcome)> {
+        let Leader::Here { term } = self.leadership.leader() else {
+            return Err(self.leadership.no_leader());
         };
         let payload = self.encode(term, kind);
         match self.leadership.raft().client_write(payload).await {
@@ -217,7 +222,7 @@ fn classify(result: ClientWriteResult<TypeConfig>, leadership: &Leadership) -> R
 }
 
 /// An outcome on its way.
-type Pending = BoxFuture<'static, Result<Outcome>>;
+pub type Pending = BoxFuture<'static, Result<Outcome>>;
 
 /// Tells outcomes in the order of the proposals: a stream's acks never skip rows.
 async fn settle_all(mut outcomes: mpsc::Receiver<(Proposal, Pending)>) {
@@ -235,7 +240,7 @@ struct Proposal {
 
 impl Proposal {
     /// The rows go to the command; only what tells their outcome is kept.
-    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> (Self, command::Kind) {
+    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> (Self, Entry) {
         let mut chunks = Vec::with_capacity(batch.len());
         let mut entry = Entry::default();
         for admitted in batch {
@@ -250,7 +255,7 @@ impl Proposal {
             });
             chunks.push((chunk, rows, permit));
         }
-        (Self { chunks, _slot: slot }, command::Kind::Entry(entry))
+        (Self { chunks, _slot: slot }, entry)
     }
 
     fn rows(&self) -> u64 {

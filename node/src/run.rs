@@ -176,7 +176,7 @@ fn assemble(
     let (identity, state) = (opened.identity.clone(), opened.state.clone());
     let admission = Admission::new(id, &config.admission);
     let leadership = Leadership::new(id, raft, network.clone(), state.clone(), env.clock.clone());
-    let proposer = Proposer::new(leadership.clone(), admission.clone());
+    let proposer = Proposer::new(leadership.clone(), admission.clone(), env.clock.clone());
     let who = identity.clone();
     let incarnation = Arc::new(move || who.cluster().map_or(0, |cluster| cluster.incarnation));
     let deadline = Duration::from_millis(config.stream.read_deadline_ms.into());

@@ -2,7 +2,9 @@
 //!
 //! Place in the corridor: `Sequenced → Admitted`. A permit is taken before a chunk is queued and ends when the
 //! chunk's outcome is known or the node stops, never at a client's time-out. In a lane streams take turns, and
-//! none may have so much of it that others find no room.
+//! none may have so much of it that others find no room. While too many rows wait for the leader's index, what was
+//! admitted waits there for its proposal: entries of all nodes go on one by one, in the order in which they came, as
+//! fast as batches are built.
 //! Invariants: `queue_within_cap` (rows and bytes under permit never pass their caps), `credit_conserved`
 //! (each permit returns what it took, once).
 
@@ -19,7 +21,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 use turns::{Source, Turns};
 
 /// Fullness at which streams are told to go slower, in thousandths.
@@ -99,6 +101,9 @@ struct Shared {
     bytes_cap: usize,
     unbuilt: AtomicUsize,
     unbuilt_cap: usize,
+    /// Whose entry is the next while rows wait for the index: first come, first served.
+    next: Mutex<()>,
+    built: Notify,
     disk_full: AtomicBool,
     closed: AtomicBool,
     /// Rows whose permits came back since the start.
@@ -125,6 +130,8 @@ impl Admission {
             bytes_cap: config.bytes,
             unbuilt: AtomicUsize::new(0),
             unbuilt_cap: config.unbuilt_rows,
+            next: Mutex::new(()),
+            built: Notify::new(),
             disk_full: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             drained: AtomicU64::new(0),
@@ -164,11 +171,6 @@ impl Admission {
         if shared.disk_full.load(Ordering::Acquire) {
             return Err(self.refuse(format!("node {node}: the disk is full; free space, then it goes on by itself")));
         }
-        let (unbuilt, unbuilt_cap) = (shared.unbuilt.load(Ordering::Acquire), shared.unbuilt_cap);
-        if permille(unbuilt, unbuilt_cap) >= REFUSE_PERMILLE {
-            let text = format!("admission on node {node}: {unbuilt} of {unbuilt_cap} rows wait for the index");
-            return Err(self.refuse(text));
-        }
         let Lane { rows: lane_rows, cap, .. } = &shared.lanes[lane];
         let taken = match held {
             Some(held) => lane_rows.take_for(&held.rows, rows),
@@ -187,6 +189,13 @@ impl Admission {
             return Err(self.full(full, format_args!("{} bytes of credit", shared.bytes_cap)));
         }
         Ok(Permit { shared: shared.clone(), lane, rows, bytes, held: held.cloned() })
+    }
+
+    /// The refusal of an entry that has waited for the index as long as it may.
+    pub fn late(&self) -> Error {
+        let Shared { node, unbuilt, unbuilt_cap, .. } = &*self.0;
+        let unbuilt = unbuilt.load(Ordering::Relaxed);
+        self.refuse(format!("admission on node {node}: {unbuilt} of {unbuilt_cap} rows wait for the index"))
     }
 
     fn full(&self, full: Full, what: std::fmt::Arguments<'_>) -> Error {
@@ -264,6 +273,19 @@ impl Admission {
     /// The indexer says how many rows of complete batches wait.
     pub fn set_unbuilt(&self, rows: usize) {
         self.0.unbuilt.store(rows, Ordering::Release);
+        self.0.built.notify_one();
+    }
+
+    /// Ends when a further entry may be proposed: fewer rows wait for the index than at the refusal mark, or the node
+    /// stops. Who came first goes first. Cancel safe: whoever gives up loses its place.
+    pub async fn indexable(&self) {
+        let shared = &self.0;
+        let _first = shared.next.lock().await;
+        while permille(shared.unbuilt.load(Ordering::Acquire), shared.unbuilt_cap) >= REFUSE_PERMILLE
+            && !shared.closed.load(Ordering::Acquire)
+        {
+            shared.built.notified().await;
+        }
     }
 
     /// The log says whether there is room for a further segment.
@@ -282,6 +304,7 @@ impl Admission {
     /// Takes nothing new from now on.
     pub fn close(&self) {
         self.0.closed.store(true, Ordering::Release);
+        self.0.built.notify_one();
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::session::tests::chunk;
+use futures_util::FutureExt;
 
 fn admission(rows: usize) -> Admission {
     let config = AdmissionConfig { high_rows: rows, normal_rows: rows, low_rows: rows, ..AdmissionConfig::default() };
@@ -64,16 +65,29 @@ fn a_greedy_stream_leaves_room_and_turns_to_others() {
 }
 
 #[test]
-fn a_full_disk_and_a_late_index_refuse() {
+fn a_full_disk_refuses_until_there_is_room() {
     let admission = admission(1000);
     let admit = || admission.admit(&admission.feed(Priority::Normal), chunk(1));
     admission.set_disk_full(true);
     assert!(admit().expect_err("full").to_string().contains("disk is full"));
     admission.set_disk_full(false);
-    admission.set_unbuilt(190_000);
-    assert!(admit().is_err());
-    admission.set_unbuilt(0);
     assert!(admit().is_ok());
+}
+
+#[test]
+fn a_late_index_lets_entries_go_one_by_one_in_their_order() {
+    let admission = admission(1000);
+    admission.set_unbuilt(190_000);
+    let mut waiting: Vec<_> = (0..3).map(|_| Box::pin(admission.indexable())).collect();
+    let mut polled = |at: usize| waiting[at].as_mut().now_or_never().is_some();
+    assert!(!polled(0) && !polled(1) && !polled(2));
+    admission.set_unbuilt(100_000);
+    assert!(!polled(2) && !polled(1), "not before who came first");
+    assert!(polled(0));
+    admission.set_unbuilt(190_000);
+    assert!(!polled(1) && !polled(2));
+    admission.close();
+    assert!(polled(1) && polled(2), "a node that stops holds nobody");
 }
 
 proptest::proptest! {

@@ -3,6 +3,7 @@
 #[cfg(test)]
 mod documented;
 pub mod forget;
+mod forwarded;
 pub mod grpc;
 pub mod memory;
 pub mod observe;

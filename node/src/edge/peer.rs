@@ -1,6 +1,8 @@
 //! What other nodes may ask of this one. Each message is checked against this node's identity first.
 
+use super::{Answers, forwarded, outbox};
 use crate::applied::HOLD;
+use crate::env::Rt;
 use crate::gate::ReadMark;
 use crate::node::Node;
 use crate::raft::types::{Snapshot, TypeConfig, Vote};
@@ -11,11 +13,14 @@ use crate::state::SNAPSHOT_BYTES_MAX;
 use bytes::BytesMut;
 use engram_proto::error::{Error, Kind};
 use engram_proto::transport::timeout;
+use engram_proto::wire::log::command;
 use engram_proto::wire::peer::{
-    self, AppendResponse, AppliedRequest, AppliedResponse, Header, JoinRequest, JoinResponse, KeepAliveRequest,
-    KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk,
-    SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse, append_response::Outcome, peer_server::Peer,
+    self, AppendResponse, AppliedRequest, AppliedResponse, ForwardRequest, ForwardResponse, Header, JoinRequest,
+    JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest,
+    ReadIndexResponse, SnapshotChunk, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
+    append_response::Outcome, peer_server::Peer,
 };
+use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver;
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest, VoteResponse};
 use std::sync::Arc;
@@ -37,7 +42,7 @@ fn stopped(error: impl std::fmt::Display) -> Status {
 
 impl PeerService {
     /// The message is for this node in this cluster, from a member's own disk.
-    fn check(&self, header: Option<&Header>) -> Result<(), Status> {
+    pub fn check(&self, header: Option<&Header>) -> Result<(), Status> {
         self.0.identity.check(header).map_err(Status::from)?;
         let header = header.expect("checked above");
         let metrics = self.0.leadership.raft().metrics();
@@ -170,8 +175,19 @@ impl Peer for PeerService {
         self.check(request.header.as_ref())?;
         let kind = request.command.and_then(|command| command.kind);
         let kind = kind.ok_or_else(|| malformed(Malformed("propose: a command not known to this version")))?;
+        if let command::Kind::Entry(_) = &kind {
+            return Err(malformed(Malformed("propose: entries are forwarded on a stream")));
+        }
         let (log_index, outcome) = self.0.proposer.command_here(kind).await.map_err(Status::from)?;
         Ok(Response::new(ProposeResponse { log_index, outcome: Some(outcome) }))
+    }
+
+    type ForwardStream = Answers<ForwardResponse>;
+
+    async fn forward(&self, request: Request<Streaming<ForwardRequest>>) -> Answer<Answers<ForwardResponse>> {
+        let (out, answers) = outbox();
+        drop(Rt::spawn(forwarded::run(self.clone(), request.into_inner(), out)));
+        Ok(Response::new(answers))
     }
 
     async fn read_index(&self, request: Request<ReadIndexRequest>) -> Answer<ReadIndexResponse> {

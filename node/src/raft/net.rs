@@ -21,8 +21,8 @@ use openraft::raft::{
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::oneshot;
-use tonic::{Response, Status};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Response, Status, Streaming};
 
 /// Bytes of one piece of a snapshot.
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
@@ -30,6 +30,8 @@ const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// And a stream of entries until the member has taken it up.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Makes connections to peers.
 #[derive(Clone)]
@@ -98,12 +100,28 @@ impl Connection {
         answer.await.unwrap_or_else(|_| Err(Status::unavailable("the node is stopping")))
     }
 
+    /// Opens a stream of entries to this member, which must lead. Cancel: no stream.
+    pub async fn forward(
+        &self,
+        mut messages: mpsc::Receiver<peer::ForwardRequest>,
+    ) -> Result<Streaming<peer::ForwardResponse>, Status> {
+        let mut client = self.client.clone();
+        let messages = futures_util::stream::poll_fn(move |cx| messages.poll_recv(cx));
+        let open = async move { client.forward(messages).await };
+        self.attached(OPEN_TIMEOUT, open).await
+    }
+
+    /// Drops the connection: the next call makes another.
+    pub async fn reset(&self) {
+        self.channel.reset().await;
+    }
+
     /// The same in the caller's task: dropping it drops the call.
     async fn attached<T>(&self, limit: Duration, call: impl Future<Output = Called<T>>) -> Result<T, Status> {
         match timeout(&*self.network.world, limit, call).await {
             Some(answer) => answer.map(Response::into_inner),
             None => {
-                self.channel.reset().await;
+                self.reset().await;
                 Err(Status::deadline_exceeded(format!("no answer from node {} within {limit:?}", self.node)))
             }
         }
