@@ -1,4 +1,4 @@
-//! Membership: make a cluster of blank nodes, add one, remove one.
+//! Membership: make a cluster of blank nodes, add one, remove one, let another lead.
 //!
 //! Invariants: `node_ids_never_reused` (an id that was ever a member is given to no other disk) and
 //! `disk_recorded` (a member's disk id is in the membership before it counts).
@@ -15,6 +15,7 @@ use engram_proto::transport::{World, timeout};
 use engram_proto::wire::peer::{JoinRequest, JoinResponse};
 use engram_proto::wire::v1::NodeAddress;
 use openraft::ChangeMembers;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{ClientWriteError, RaftError};
 use rand::RngExt;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,6 +25,10 @@ use std::time::Duration;
 const JOIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a membership change may take, catching up included.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long another voter may take to lead: it needs the end of the log, and one election. When it does not, the others
+/// elect somebody, as this node sends no heartbeats meanwhile.
+const TRANSFER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Cluster administration of one node.
 #[derive(Clone)]
@@ -179,6 +184,49 @@ impl Admin {
             Ok(removed.log_id.index)
         };
         self.within(change).await
+    }
+
+    /// Lets another voter lead, the one whose log is furthest if none is named; which. Proposals that come meanwhile are
+    /// refused without effect.
+    pub async fn transfer(&self, to: Option<u64>) -> Result<u64> {
+        let node = self.node();
+        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        if to == Some(node) {
+            return Ok(node);
+        }
+        let (voters, furthest) = self.other_voters();
+        let to = match to {
+            Some(to) if voters.contains(&to) => to,
+            Some(to) => return Err(Error::invalid(format!("node {to} is no voter; the others are {voters:?}"))),
+            None => furthest.ok_or_else(|| Error::invalid(format!("node {node} is the only voter; add another")))?,
+        };
+        let raft = self.leadership.raft();
+        raft.trigger().transfer_leader(to).await.map_err(|e| Error::new(Kind::Poisoned, e.to_string()))?;
+        let mut metrics = raft.metrics();
+        let leads = async {
+            while metrics.borrow_watched().current_leader != Some(to) {
+                if metrics.changed().await.is_err() {
+                    return; // Raft has stopped: the time-out says the rest
+                }
+            }
+        };
+        timeout(&*self.world, TRANSFER_TIMEOUT, leads).await.ok_or_else(|| {
+            let text = format!("node {to} does not lead after {TRANSFER_TIMEOUT:?}");
+            Error::in_doubt(format!("{text}; the voters elect somebody; look at the status"))
+        })?;
+        tracing::info!(node, to, "leadership was handed over");
+        Ok(to)
+    }
+
+    /// The voters but this node, and the one of them that has most of the log.
+    fn other_voters(&self) -> (BTreeSet<u64>, Option<u64>) {
+        let metrics = self.leadership.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != self.node());
+        let voters: BTreeSet<u64> = voters.collect();
+        let matched = |id: &&u64| metrics.replication.as_ref().and_then(|all| all.get(id).copied().flatten());
+        let furthest = voters.iter().max_by_key(matched).copied();
+        (voters, furthest)
     }
 
     async fn within(&self, change: impl Future<Output = Result<u64>>) -> Result<u64> {

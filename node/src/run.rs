@@ -1,7 +1,7 @@
 //! Wires the corridor; the order of start and stop.
 //!
 //! Start: directory lock, identity, log, state, consensus, listeners, tasks. Stop: admission closes, admitted
-//! rows drain, streams are told to go elsewhere, consensus stops. Nothing is served while poisoned.
+//! rows drain, another voter leads, streams are told to go elsewhere, consensus stops. Nothing is served while poisoned.
 //! Invariant `no_task_dies_unseen`: a task that ends or panics while the node runs stops the node.
 
 use crate::admin::Admin;
@@ -12,7 +12,7 @@ use crate::edge::{grpc, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
 use crate::gate::Gate;
 use crate::identity::Identity;
-use crate::leader::Leadership;
+use crate::leader::{Leader, Leadership};
 use crate::live::Live;
 use crate::node::Node;
 use crate::proposer::Proposer;
@@ -147,6 +147,7 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     };
     if ended.is_ok() {
         drain(&node).await;
+        hand_over(&node).await;
     }
     stopping.send_replace(true);
     if ended.is_ok() {
@@ -315,6 +316,15 @@ async fn drain(node: &Node) {
     }
     let left: usize = node.admission.depth().iter().sum();
     tracing::info!(node = node.id, left, "drained");
+}
+
+/// A leader that stops lets another lead first, so that nobody waits for an election.
+async fn hand_over(node: &Node) {
+    if let Leader::Here { .. } = node.leadership.leader()
+        && let Err(error) = node.admin.transfer(None).await
+    {
+        tracing::info!(node = node.id, %error, "leadership was not handed over");
+    }
 }
 
 /// The node's own tasks.

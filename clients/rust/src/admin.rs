@@ -101,6 +101,17 @@ impl Client {
         Ok(response.log_index)
     }
 
+    /// Lets another voter lead, the one whose log is furthest if none is named; which leads now. Errors: `Refused` with
+    /// `Invalid` for a node that has no vote; `Unknown` when it does not lead in time. Cancelled: in doubt.
+    pub async fn transfer_leader(&self, to: Option<u64>) -> Result<u64, ClientError> {
+        let response = write(self, self.pool.timing.deadline, |channel| {
+            let request = v1::TransferLeaderRequest { node: to.unwrap_or_default() };
+            Box::pin(async move { Ok(cluster(&channel).transfer_leader(request).await?.into_inner()) })
+        })
+        .await?;
+        Ok(response.leader)
+    }
+
     fn wrote(&self, log_index: u64) {
         self.pool.raise(ReadToken { log_index, incarnation: 0 });
     }

@@ -1,4 +1,4 @@
-//! `engram cluster`: make one, look at it, add and remove nodes.
+//! `engram cluster`: make one, look at it, add and remove nodes, say who leads.
 
 mod status;
 
@@ -18,8 +18,12 @@ pub enum ClusterCommand {
     Init(InitArgs),
     /// Add a blank node.
     Add(AddArgs),
+    /// Give a learner a vote, once it has caught up.
+    Promote(MemberArgs),
     /// Remove a node; its id is never used again.
-    Remove(RemoveArgs),
+    Remove(MemberArgs),
+    /// Let another voter lead, before the machine of the leader is worked on, say.
+    Transfer(TransferArgs),
 }
 
 /// Whom to ask.
@@ -61,13 +65,26 @@ pub struct AddArgs {
     target: Target,
 }
 
-/// Who goes.
+/// Which member.
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
+pub struct MemberArgs {
     /// Its id.
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     id: u64,
     /// Print the log index as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Who leads next.
+#[derive(Debug, Args)]
+pub struct TransferArgs {
+    /// Its id; otherwise the voter whose log is furthest.
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    id: Option<u64>,
+    /// Print the leader's id as JSON.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -97,9 +114,26 @@ pub async fn run(command: ClusterCommand) -> Result<(), Failure> {
             changed(args.json, "added", id, log_index);
             Ok(())
         }
+        ClusterCommand::Promote(args) => {
+            let client = args.target.client()?;
+            let members = client.status().await?.members;
+            let learner = members.into_iter().filter_map(|member| member.address).find(|known| known.node == args.id);
+            let learner = learner.ok_or_else(|| Failure::input(format!("node {} is no member", args.id)))?;
+            let log_index = client.add_node(learner, false).await?;
+            changed(args.json, "promoted", args.id, log_index);
+            Ok(())
+        }
         ClusterCommand::Remove(args) => {
             let log_index = args.target.client()?.remove_node(args.id).await?;
             changed(args.json, "removed", args.id, log_index);
+            Ok(())
+        }
+        ClusterCommand::Transfer(args) => {
+            let leader = args.target.client()?.transfer_leader(args.id).await?;
+            match args.json {
+                true => out::json(&serde_json::json!({ "leader": leader })),
+                false => out::line(format_args!("node {leader} leads")),
+            }
             Ok(())
         }
     }

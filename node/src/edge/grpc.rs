@@ -11,8 +11,9 @@ use engram_proto::wire::v1::{
     DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse, InitRequest,
     InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest, MemoryResponse,
     ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest, RemoveNodeResponse,
-    SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse, VerifyRequest,
-    VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
+    SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse, TransferLeaderRequest,
+    TransferLeaderResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster,
+    memory_server::Memory, spaces_server::Spaces,
 };
 use futures_util::StreamExt;
 use openraft::AsyncRuntime;
@@ -132,6 +133,12 @@ impl Cluster for Service {
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer<RemoveNodeResponse> {
         let log_index = self.0.admin.remove(request.into_inner().node).await.map_err(status)?;
         Ok(Response::new(RemoveNodeResponse { log_index }))
+    }
+
+    async fn transfer_leader(&self, request: Request<TransferLeaderRequest>) -> Answer<TransferLeaderResponse> {
+        let node = request.into_inner().node;
+        let leader = self.0.admin.transfer((node != 0).then_some(node)).await.map_err(status)?;
+        Ok(Response::new(TransferLeaderResponse { leader }))
     }
 
     async fn verify(&self, request: Request<VerifyRequest>) -> Answer<VerifyResponse> {

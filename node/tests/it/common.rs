@@ -97,7 +97,12 @@ pub async fn ready(client: &Client, node: &Running) {
 
 /// A cluster of nodes 1 to `count`, with the space `notes` of two dimensions.
 pub async fn cluster(count: u64, dir: &Path) -> (Vec<Running>, Client) {
-    let nodes: Vec<Running> = (1..=count).map(|node| Running::start(env(), config(node, dir))).collect();
+    cluster_of((1..=count).map(|node| config(node, dir))).await
+}
+
+/// The same, of nodes that are configured so.
+pub async fn cluster_of(configs: impl Iterator<Item = Config>) -> (Vec<Running>, Client) {
+    let nodes: Vec<Running> = configs.map(|config| Running::start(env(), config)).collect();
     let client = client(&nodes);
     for node in &nodes {
         let on = client.on(&node.config.listen);

@@ -13,6 +13,7 @@ mod drain;
 mod errors;
 mod examples;
 mod full_disk;
+mod lead;
 mod pace;
 mod process;
 mod rows;

@@ -16,7 +16,8 @@ use super::SpoolError;
 use crate::{Error, Observation, pool::hold};
 use prost::Message;
 use sled::{Batch, Db, IVec};
-use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
+use std::fs::{File, OpenOptions, TryLockError, create_dir_all, remove_dir_all, remove_file};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
@@ -89,6 +90,39 @@ fn key(position: u64) -> [u8; 9] {
     key
 }
 
+/// A file that is there while the database is made: sled cannot open what was left half made.
+struct Making<'a> {
+    dir: &'a Path,
+    file: PathBuf,
+}
+
+impl<'a> Making<'a> {
+    fn in_dir(dir: &'a Path) -> Self {
+        Self { dir, file: dir.join("making") }
+    }
+
+    /// Before the database is opened: what was left half made had no rows, and goes.
+    fn begin(&self, rows: &Path) -> io::Result<()> {
+        match (self.file.try_exists()?, rows.try_exists()?) {
+            (true, true) => remove_dir_all(rows),
+            (true, false) | (false, true) => Ok(()),
+            (false, false) => File::create(&self.file).and_then(|_| self.sync()),
+        }
+    }
+
+    /// Once it is made, and before the first row.
+    fn end(&self) -> io::Result<()> {
+        match self.file.try_exists()? {
+            true => remove_file(&self.file).and_then(|()| self.sync()),
+            false => Ok(()),
+        }
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(self.dir)?.sync_all()
+    }
+}
+
 impl Store {
     pub fn open(dir: &Path, space: &str, max_bytes: u64) -> Result<Self, SpoolError> {
         let failed = |what: String| SpoolError::Disk { dir: dir.to_path_buf(), what };
@@ -100,8 +134,10 @@ impl Store {
             TryLockError::WouldBlock => SpoolError::Busy(dir.to_path_buf()),
             TryLockError::Error(e) => failed(e.to_string()),
         })?;
+        let (rows, making) = (dir.join("rows"), Making::in_dir(dir));
+        making.begin(&rows).map_err(|e| failed(e.to_string()))?;
         // Nothing is flushed in the background: what must be durable is flushed where that is said.
-        let files = sled::Config::new().path(dir.join("rows")).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let files = sled::Config::new().path(rows).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = files.open().map_err(|e| failed(e.to_string()))?;
         let get = |key: &[u8]| db.get(key).map_err(|e| failed(e.to_string()));
         match (get(b"v")?, get(b"s")?) {
@@ -123,6 +159,7 @@ impl Store {
                 return Err(foreign(format!("it is for the space {known:?}, not {space:?}; use another directory")));
             }
         }
+        making.end().map_err(|e| failed(e.to_string()))?;
         let mut state = State { next: 1, ..State::default() };
         if let Some(bytes) = get(STREAM)? {
             state.stream = Some(Stream::decode(&bytes).ok_or_else(|| failed("its session record is damaged".into()))?);

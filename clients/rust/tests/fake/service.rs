@@ -316,6 +316,14 @@ impl Cluster for Node {
         Ok(Response::new(RemoveNodeResponse { log_index: 6 }))
     }
 
+    async fn transfer_leader(
+        &self,
+        request: Request<TransferLeaderRequest>,
+    ) -> Result<Response<TransferLeaderResponse>, Status> {
+        self.enter("transfer").await?;
+        Ok(Response::new(TransferLeaderResponse { leader: request.into_inner().node }))
+    }
+
     async fn verify(&self, _: Request<VerifyRequest>) -> Result<Response<VerifyResponse>, Status> {
         self.enter("verify").await?;
         Ok(Response::new(VerifyResponse::default()))
