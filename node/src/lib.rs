@@ -20,6 +20,7 @@ mod admin;
 mod admission;
 mod aging;
 mod applied;
+pub mod backup;
 #[doc(hidden)]
 pub mod bench;
 pub mod config;

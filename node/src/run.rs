@@ -321,6 +321,7 @@ async fn drain(node: &Node) {
 /// A leader that stops lets another lead first, so that nobody waits for an election.
 async fn hand_over(node: &Node) {
     if let Leader::Here { .. } = node.leadership.leader()
+        && node.leadership.members().len() > 1
         && let Err(error) = node.admin.transfer(None).await
     {
         tracing::info!(node = node.id, %error, "leadership was not handed over");

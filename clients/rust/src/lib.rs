@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod backup;
 mod call;
 mod client;
 mod error;
@@ -48,6 +49,7 @@ mod watch;
 #[cfg(feature = "tcp")]
 mod world;
 
+pub use backup::Backup;
 pub use client::Client;
 pub use engram_proto::wire::v1::{
     AckStage, FieldRange, FieldValues, Filter, FilterList, Hit, Metric, NodeAddress, Observation, Precision, Priority,

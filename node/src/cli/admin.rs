@@ -1,6 +1,6 @@
 //! `engram admin`: prove what the nodes hold.
 //!
-//! `verify` asks every member to walk its graphs and to hash them anew. A graph that its node cannot prove, or two that
+//! `verify --backup` reads a backup whole, without a cluster. `verify` asks every member to walk its graphs and to hash them anew. A graph that its node cannot prove, or two that
 //! were proved at the same epoch and differ, end the command with exit code 1.
 
 use super::cluster::gather;
@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use engram_client::{Error, VerifyResponse};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What to look at.
 #[derive(Debug, Subcommand)]
@@ -24,6 +25,9 @@ pub struct VerifyArgs {
     /// One space; all of them otherwise.
     #[arg(long, default_value = "")]
     space: String,
+    /// Prove a backup in a directory in place of a cluster's graphs.
+    #[arg(long, value_name = "DIR", conflicts_with = "space")]
+    backup: Option<PathBuf>,
     /// Print the proofs as JSON.
     #[arg(long)]
     json: bool,
@@ -34,6 +38,14 @@ pub struct VerifyArgs {
 /// Does it.
 pub async fn run(command: AdminCommand) -> Result<(), Failure> {
     let AdminCommand::Verify(args) = command;
+    if let Some(dir) = &args.backup {
+        let (log_index, rows) = super::backup::verify(dir)?;
+        match args.json {
+            true => out::json(&serde_json::json!({ "log_index": log_index, "rows": rows })),
+            false => out::line(format_args!("{} is whole: {rows} rows, up to log index {log_index}", dir.display())),
+        }
+        return Ok(());
+    }
     let client = args.target.client()?;
     let members = gather(&client, args.target.deadline()).await;
     let proved = members.iter().map(|member| async {

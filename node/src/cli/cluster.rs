@@ -91,7 +91,7 @@ pub struct TransferArgs {
     target: Target,
 }
 
-fn node(text: &str) -> Result<NodeAddress, String> {
+pub fn node(text: &str) -> Result<NodeAddress, String> {
     let form = || format!("{text:?}: write ID=CLIENT,PEER, as 1=10.0.0.1:7600,10.0.0.1:7700");
     let (id, addresses) = text.split_once('=').ok_or_else(form)?;
     let (client, peer) = addresses.split_once(',').ok_or_else(form)?;

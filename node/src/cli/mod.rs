@@ -4,6 +4,7 @@
 //! Data goes to stdout (`--json` for programs), words to stderr, and [`exit`] says what the exit codes mean.
 
 mod admin;
+mod backup;
 mod bench;
 mod cluster;
 mod demo;
@@ -61,6 +62,10 @@ enum Command {
     /// Make a cluster, look at it, add and remove nodes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Save everything that is acked into a directory, while the cluster runs.
+    Backup(backup::BackupArgs),
+    /// Make a data directory of a backup: a new cluster of one node, to which others are added.
+    Restore(backup::RestoreArgs),
     /// Look closer at what the nodes hold.
     #[command(subcommand)]
     Admin(admin::AdminCommand),
@@ -112,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Forget(args) => client(rows::forget(args)),
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
+        Command::Backup(args) => client(backup::backup(args)),
+        Command::Restore(args) => client(backup::restore(args)),
         Command::Admin(command) => client(admin::run(command)),
         Command::Bench(command) => bench::run(command),
     };

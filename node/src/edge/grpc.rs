@@ -1,19 +1,19 @@
 //! The public gRPC services.
 
-use super::{Answers, forget, memory, observe, outbox, read, session, status, watch};
+use super::{Answers, backup, forget, memory, observe, outbox, read, session, status, watch};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
 use engram_proto::query::{check_space_name, complete_space};
 use engram_proto::wire::log::{DropSpace, command};
 use engram_proto::wire::v1::{
-    AddNodeRequest, AddNodeResponse, CountRequest, CountResponse, CreateSpaceRequest, CreateSpaceResponse,
-    DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse, InitRequest,
-    InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest, MemoryResponse,
-    ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest, RemoveNodeResponse,
-    SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse, TransferLeaderRequest,
-    TransferLeaderResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster,
-    memory_server::Memory, spaces_server::Spaces,
+    AddNodeRequest, AddNodeResponse, BackupChunk, BackupRequest, CountRequest, CountResponse, CreateSpaceRequest,
+    CreateSpaceResponse, DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
+    InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
+    MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
+    RemoveNodeResponse, SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse,
+    TransferLeaderRequest, TransferLeaderResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
+    cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
 };
 use futures_util::StreamExt;
 use openraft::AsyncRuntime;
@@ -114,6 +114,8 @@ impl Spaces for Service {
 
 #[tonic::async_trait]
 impl Cluster for Service {
+    type BackupStream = Answers<BackupChunk>;
+
     async fn status(&self, _: Request<StatusRequest>) -> Answer<StatusResponse> {
         Ok(Response::new(self.0.status()))
     }
@@ -139,6 +141,12 @@ impl Cluster for Service {
         let node = request.into_inner().node;
         let leader = self.0.admin.transfer((node != 0).then_some(node)).await.map_err(status)?;
         Ok(Response::new(TransferLeaderResponse { leader }))
+    }
+
+    async fn backup(&self, _: Request<BackupRequest>) -> Answer<Answers<BackupChunk>> {
+        let (out, answers) = outbox();
+        drop(Rt::spawn(backup::run(self.0.clone(), out)));
+        Ok(Response::new(answers))
     }
 
     async fn verify(&self, request: Request<VerifyRequest>) -> Answer<VerifyResponse> {

@@ -1,5 +1,6 @@
 //! Where clients, peers and probes come in: convert, forward, nothing else.
 
+mod backup;
 #[cfg(test)]
 mod documented;
 pub mod forget;

@@ -1,18 +1,20 @@
 //! A snapshot's bytes: everything that the log up to one index determined, checksummed by section.
 //!
-//! Layout: docs/formats.md. Encoding is a function of the state alone, so equal states give equal bytes.
-//! Invariant `snapshot_suffices`: a node that has only this can go on from the next log entry.
+//! Layout: docs/formats.md. Encoding is a function of the state and of the graphs' epochs.
+//! Invariants: `snapshot_suffices`, a node that has only this can go on from the next log entry; `same_log_same_graph`, a
+//! graph that is taken from here goes on as one that was built here.
 //!
-//! Leaves out: the graph, which the receiver builds again from the rows.
+//! Leaves out: a graph that was built further than the state that is written; the receiver builds it from the rows.
 
 use super::apply::Data;
+use super::past::Mark;
 use super::rows::Row;
 use super::sessions::{Run, Session, Sessions, Tombstone};
 use super::spaces::{Origin, Space};
 use crate::raft::types::{SnapshotMeta, log_id};
 use crate::raft::wire::{meta_from_wire, meta_to_wire};
 use bytes::{Buf, Bytes};
-use engram_index::Snapshot as Seen;
+use engram_index::{Epoch, Index, Snapshot as Seen};
 use engram_proto::wire::log::{
     ForgetRows, Record, SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
     SnapshotSessions, SnapshotSpace, SnapshotTombstone,
@@ -20,6 +22,7 @@ use engram_proto::wire::log::{
 use engram_proto::wire::peer;
 use prost::Message;
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec;
@@ -29,6 +32,8 @@ const HEADER_BYTES: usize = 12;
 /// Rows of one section.
 const ROWS_PER_SECTION: u32 = 256;
 const SESSIONS_PER_SECTION: usize = 1024;
+/// Bytes of a graph in one section.
+const GRAPH_PIECE_BYTES: usize = 8 << 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u32)]
@@ -38,6 +43,7 @@ enum Kind {
     Rows = 3,
     Sessions = 4,
     End = 5,
+    Graph = 6,
 }
 
 /// Why bytes are no snapshot: at which offset, and what is wrong.
@@ -100,7 +106,10 @@ impl Frozen {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         section(&mut out, Kind::Head, &self.head);
-        self.spaces.iter().for_each(|still| space_out(&mut out, still));
+        for still in &self.spaces {
+            graph_out(&mut out, still);
+            space_out(&mut out, still);
+        }
         sessions_out(&mut out, &self.sessions);
         put(&mut out, Kind::End, &[]);
         out
@@ -119,6 +128,45 @@ fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
     header[8..].copy_from_slice(&crc.to_le_bytes());
     out.extend_from_slice(&header);
     out.extend_from_slice(payload);
+}
+
+/// The graph, unless it is empty or was built further than what is frozen.
+fn graph_out(out: &mut Vec<u8>, still: &Still) {
+    let (index, begun) = (&still.space.index, out.len());
+    let within = |epoch: Epoch| epoch.rows <= still.seen.rows && epoch.forgets <= still.seen.forgets;
+    if index.epoch().rows == 0 || !within(index.epoch()) {
+        return;
+    }
+    let mut pieces = Pieces { out, piece: Vec::with_capacity(GRAPH_PIECE_BYTES) };
+    let epoch = index.save(&mut pieces).expect("memory takes all");
+    if !within(epoch) {
+        out.truncate(begun);
+    }
+}
+
+/// Cuts a graph into sections.
+struct Pieces<'a> {
+    out: &'a mut Vec<u8>,
+    piece: Vec<u8>,
+}
+
+impl Write for Pieces<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(GRAPH_PIECE_BYTES - self.piece.len());
+        self.piece.extend_from_slice(&bytes[..taken]);
+        if self.piece.len() == GRAPH_PIECE_BYTES {
+            self.flush()?;
+        }
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if !self.piece.is_empty() {
+            put(self.out, Kind::Graph, &self.piece);
+            self.piece.clear();
+        }
+        Ok(())
+    }
 }
 
 fn space_out(out: &mut Vec<u8>, still: &Still) {
@@ -196,13 +244,17 @@ pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
             Kind::Space => reader.space(&mut data, payload)?,
             Kind::Rows => reader.rows(&mut data, payload)?,
             Kind::Sessions => reader.sessions(&mut data, payload)?,
+            Kind::Graph => reader.graph.extend_from_slice(&payload),
             Kind::End => break,
         }
     }
     if !reader.rest.is_empty() {
         return Err(reader.damaged("bytes after the end"));
     }
-    if reader.forgets.values().any(|forgets| forgets.len() > 0) {
+    if data.spaces.values().any(|space| space.rows.len() != space.index.rows()) {
+        return Err(reader.damaged("a graph of more rows than there are"));
+    }
+    if reader.forgets.values().any(|forgets| forgets.left.len() > 0) {
         return Err(reader.damaged("forgets of rows that are not there"));
     }
     if reader.erased != 0 {
@@ -230,7 +282,18 @@ struct Reader {
     /// Erased rows that are still to come.
     erased: i64,
     /// By space: the forgets that wait for their place among the rows.
-    forgets: BTreeMap<u64, Peekable<vec::IntoIter<SnapshotForget>>>,
+    forgets: BTreeMap<u64, Forgets>,
+    /// Of the next space, as far as it has come.
+    graph: Vec<u8>,
+}
+
+/// One space's.
+struct Forgets {
+    left: Peekable<vec::IntoIter<SnapshotForget>>,
+    /// How many had their turn.
+    done: u32,
+    /// The first so many are known to the restored graph.
+    known: u32,
 }
 
 impl Reader {
@@ -265,7 +328,7 @@ impl Reader {
         if crc32c::crc32c_append(crc32c::crc32c(&header[..8]), &payload) != crc {
             return Err(at("checksum does not match".into()));
         }
-        let kinds = [Kind::Head, Kind::Space, Kind::Rows, Kind::Sessions, Kind::End];
+        let kinds = [Kind::Head, Kind::Space, Kind::Rows, Kind::Sessions, Kind::End, Kind::Graph];
         let kind = kinds.into_iter().find(|known| *known as u32 == kind);
         Ok((kind.ok_or_else(|| at("section not known to this version".into()))?, payload))
     }
@@ -296,10 +359,18 @@ impl Reader {
             return Err(self.damaged("more rows are erased than forgotten"));
         }
         self.erased += i64::from(space.erased);
-        self.forgets.insert(space.id, space.forgets.into_iter().peekable());
         let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
         data.names.insert(config.name.clone(), space.id);
-        let made = Space::new(space.id, config).map_err(|e| self.damaged(e))?;
+        let made = match std::mem::take(&mut self.graph) {
+            none if none.is_empty() => Space::new(space.id, config),
+            graph => {
+                let graph = Index::open(&graph.into()).map_err(|e| self.damaged(format!("graph: {e}")))?;
+                Space::restored(space.id, config, graph)
+            }
+        };
+        let made = made.map_err(|e| self.damaged(e))?;
+        let (left, known) = (space.forgets.into_iter().peekable(), made.index.now().forgets);
+        self.forgets.insert(space.id, Forgets { left, done: 0, known });
         made.past.restore(space.floor, space.erased);
         data.spaces.insert(space.id, Arc::new(made));
         Ok(())
@@ -331,7 +402,16 @@ impl Reader {
     fn forget(&mut self, space: &Space) -> Result<(), Damaged> {
         let rows = space.rows.len();
         let Some(forgets) = self.forgets.get_mut(&space.id) else { return Ok(()) };
-        while let Some(forget) = forgets.next_if(|forget| forget.rows == rows) {
+        while let Some(forget) = forgets.left.next_if(|forget| forget.rows == rows) {
+            let SnapshotForget { row, rows, log_index, stamp_ms } = forget;
+            forgets.done += 1;
+            if forgets.done <= forgets.known {
+                if space.index.forget_at(forgets.done - 1) != Some((row, rows)) {
+                    return Err(self.damaged(format!("the graph does not know that row {row} is forgotten")));
+                }
+                space.past.note(Mark { log_index, stamp_ms, forgets: forgets.done });
+                continue;
+            }
             let named = ForgetRows { rows: vec![forget.row], ..ForgetRows::default() };
             if space.forget(forget.log_index, forget.stamp_ms, &named) != 1 {
                 return Err(self.damaged(format!("row {} is forgotten twice, or not there", forget.row)));

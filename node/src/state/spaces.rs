@@ -50,6 +50,19 @@ pub struct Origin {
 impl Space {
     /// An empty space. The error says which option the index refuses.
     pub fn new(id: u64, config: SpaceConfig) -> Result<Self, String> {
+        let index = Index::new(Self::options(id, &config)).map_err(|e| e.to_string())?;
+        Ok(Self::over(id, config, index))
+    }
+
+    /// A space without rows over an index that was saved: pushes and forgets that the index knows are done to the rest alone.
+    pub fn restored(id: u64, config: SpaceConfig, index: Index) -> Result<Self, String> {
+        match *index.options() == Self::options(id, &config) {
+            true => Ok(Self::over(id, config, index)),
+            false => Err("a graph of other options than the space's".into()),
+        }
+    }
+
+    fn options(id: u64, config: &SpaceConfig) -> Options {
         let metric = match config.metric() {
             Metric::Unspecified | Metric::Cosine => engram_index::Metric::Cosine,
             Metric::Dot => engram_index::Metric::Dot,
@@ -58,10 +71,18 @@ impl Space {
         let mut options = Options::new(config.dim as usize, metric, id);
         options.m = config.m as usize;
         options.ef_construction = config.ef_construction as usize;
-        let index = Index::new(options).map_err(|e| e.to_string())?;
+        options
+    }
+
+    fn over(id: u64, config: SpaceConfig, index: Index) -> Self {
         let shape = Shape::of(&config);
         let (rows, past, ids) = (Rows::default(), Past::default(), RwLock::default());
-        Ok(Self { id, config, shape, rows, index, past, ids })
+        Self { id, config, shape, rows, index, past, ids }
+    }
+
+    /// The number of the next row, if a restored index has its code already.
+    fn coded(&self) -> Option<u32> {
+        Some(self.rows.len()).filter(|next| *next < self.index.rows())
     }
 
     /// Appends a row and gives its number; the one that had its id lives on. Called by apply alone, in log order.
@@ -70,7 +91,8 @@ impl Space {
         if !load(&record.embedding, self.shape.precision, &mut vector) {
             return Err(Error::invalid("stored embedding has another length than the space's"));
         }
-        let coded = self.index.push(&vector).map_err(|e| Error::invalid(e.to_string()))?;
+        let coded = self.coded().map_or_else(|| self.index.push(&vector), Ok);
+        let coded = coded.map_err(|e| Error::invalid(e.to_string()))?;
         let previous = match record.id.is_empty() {
             true => None,
             false => self.ids.write().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone(), coded),
@@ -81,7 +103,8 @@ impl Space {
 
     /// Appends a row that was erased, by what is left of it.
     pub fn push_erased(&self, origin: Origin, payload_hash: u64, code: &[u8]) -> Result<(), Error> {
-        let coded = self.index.push_code(code).map_err(|e| Error::invalid(e.to_string()))?;
+        let coded = self.coded().map_or_else(|| self.index.push_code(code), Ok);
+        let coded = coded.map_err(|e| Error::invalid(e.to_string()))?;
         self.publish(coded, Row::new(origin, payload_hash, None, None));
         Ok(())
     }

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests use the real world directly")]
 
 mod abuse;
+mod backup;
 mod bad_rows;
 mod bad_starts;
 mod command;

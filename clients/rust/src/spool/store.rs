@@ -106,7 +106,10 @@ impl<'a> Making<'a> {
         match (self.file.try_exists()?, rows.try_exists()?) {
             (true, true) => remove_dir_all(rows),
             (true, false) | (false, true) => Ok(()),
-            (false, false) => File::create(&self.file).and_then(|_| self.sync()),
+            (false, false) => {
+                OpenOptions::new().write(true).create(true).truncate(true).open(&self.file)?;
+                self.sync()
+            }
         }
     }
 
@@ -119,7 +122,7 @@ impl<'a> Making<'a> {
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(self.dir)?.sync_all()
+        OpenOptions::new().read(true).open(self.dir)?.sync_all()
     }
 }
 
