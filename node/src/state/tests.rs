@@ -12,6 +12,8 @@ use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
 use proptest::prelude::*;
 use prost::Message;
 
+mod graph;
+
 struct Log {
     data: Data,
     index: u64,
@@ -249,52 +251,6 @@ fn forgets_are_counted_once_dated_and_part_of_the_snapshot() {
     assert!(twin.index.epoch().forgets > 0);
     assert_eq!((0..=log.index).map(|index| twin.as_of(index)).collect::<Vec<_>>(), seen);
     assert_eq!(bytes::Bytes::from(Frozen::of(&restored).0.encode()), bytes);
-}
-
-#[test]
-fn a_snapshot_has_the_graph_as_far_as_it_was_built_and_no_further() {
-    let mut log = Log::new();
-    let session = log.open();
-    let id = log.data.space("notes").expect("there").id;
-    let grow = |log: &mut Log, to: u64| {
-        let from = log.data.space("notes").expect("there").rows.len();
-        for sequence in u64::from(from) + 1..=to {
-            log.send(session, session, sequence, &[sequence as u8]);
-            if sequence % 9 == 0 {
-                let rows = vec![(sequence / 2) as u32];
-                log.apply(command::Kind::Forget(ForgetRows { space: id, rows, ..ForgetRows::default() }));
-            }
-        }
-    };
-    let build = |space: &Space, batches: usize| {
-        for _ in 0..batches {
-            let Some(batch) = space.index.next_batch() else { return };
-            space.index.build(batch, &engram_index::Inline);
-        }
-    };
-    let restored = |frozen: &Frozen| {
-        let (data, _) = decode(frozen.encode().into()).expect("whole");
-        data.space("notes").expect("there").clone()
-    };
-    grow(&mut log, 300);
-    let space = log.data.space("notes").expect("there").clone();
-    build(&space, 3);
-    let (frozen, _) = Frozen::of(&log.data);
-    let twin = restored(&frozen);
-    assert!(twin.index.epoch().number == 3 && twin.index.epoch().forgets > 0);
-    assert_eq!((twin.index.epoch(), twin.index.now()), (space.index.epoch(), space.index.now()));
-    twin.index.check().expect("a graph like any other");
-    build(&space, usize::MAX);
-    build(&twin, usize::MAX);
-    assert_eq!(twin.index.epoch(), space.index.epoch(), "it goes on as the one it was taken from");
-    assert_eq!(restored(&frozen).index.epoch(), space.index.epoch(), "built since it was frozen, of rows that it has");
-
-    grow(&mut log, 900);
-    build(&space, usize::MAX);
-    let late = restored(&frozen);
-    assert_eq!((late.rows.len(), late.index.epoch().rows), (300, 0), "a graph of later rows is left out");
-    build(&late, usize::MAX);
-    assert_eq!(late.index.epoch(), twin.index.epoch());
 }
 
 #[test]
