@@ -11,7 +11,7 @@ use crate::raft::net::Connection;
 use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::wire::log::{Entry, Outcome};
 use engram_proto::wire::peer::{ForwardRequest, ForwardResponse, forward_response};
-use futures_util::future::{Either, pending};
+use futures_util::future::{Either, pending, select};
 use openraft::AsyncRuntime;
 use std::collections::VecDeque;
 use std::future::Future;
@@ -19,7 +19,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tonic::Streaming;
+use tonic::{Status, Streaming};
 
 /// Entries between this node and an answer; the leader takes as many from one node.
 pub const IN_FLIGHT_MAX: usize = 16;
@@ -79,7 +79,13 @@ async fn forward(
 ) {
     let mut waiting = VecDeque::with_capacity(IN_FLIGHT_MAX);
     let (up, messages) = mpsc::channel(IN_FLIGHT_MAX);
-    let refused = match connection.forward(messages).await {
+    // Dropped, it sent nothing.
+    let replaced = pin!(leadership.replaced(connection.node(), Duration::ZERO));
+    let opened = match select(pin!(connection.forward(messages)), replaced).await {
+        Either::Left((opened, _)) => opened,
+        Either::Right(((), _)) => Err(Status::unavailable("another node leads")),
+    };
+    let refused = match opened {
         Ok(answers) => {
             let lane = Lane { connection, leadership, clock, up, answers };
             let error = lane.run(&mut entries, &mut waiting).await;

@@ -70,7 +70,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
     let source = include_str!("../../../proto/src/limits.rs");
     let config = Config::new(1, "data");
     let (admission, stream) = (config.admission, config.stream);
-    let named: [(&str, u64); 35] = [
+    let named: [(&str, u64); 36] = [
         ("TEXT_BYTES_MAX", limits::TEXT_BYTES_MAX as u64),
         ("DIM_MIN", limits::DIM_MIN as u64),
         ("DIM_MAX", limits::DIM_MAX as u64),
@@ -106,6 +106,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
         ("stream.credit_bytes", stream.credit_bytes),
         ("admission.normal_rows", admission.normal_rows as u64),
         ("admission.bytes", admission.bytes as u64),
+        ("admission.unbuilt_rows", admission.unbuilt_rows as u64),
     ];
     let constants = source.lines().filter_map(|line| line.strip_prefix("pub const ")?.split(':').next());
     for constant in constants {
