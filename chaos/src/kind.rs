@@ -84,6 +84,14 @@ pub enum Kind {
         /// How far ahead; behind if negative.
         offset_ms: i64,
     },
+    /// A bit of a graph in memory flips at the start: another row is linked than was chosen. The end is when it must be
+    /// found and mended.
+    MemoryFlip {
+        /// Whose.
+        node: u64,
+        /// Which space, row and bit, by a draw.
+        draw: u64,
+    },
     /// Clients offer this many rows at once, spread over the window.
     Burst {
         /// How many.
@@ -106,6 +114,8 @@ pub enum Setting {
     Pool(u64),
     /// The node's disk.
     Disk(u64),
+    /// The node's memory.
+    Memory(u64),
     /// The node's wall clock.
     Clock(u64),
     /// The clients' load.
@@ -127,6 +137,7 @@ impl Kind {
             Kind::DiskStall { .. } => "disk_stall",
             Kind::DiskFull { .. } => "disk_full",
             Kind::ClockSkew { .. } => "clock_skew",
+            Kind::MemoryFlip { .. } => "memory_flip",
             Kind::Burst { .. } => "burst",
         }
     }
@@ -144,6 +155,7 @@ impl Kind {
             | Kind::WorkerCrash { node, .. }
             | Kind::DiskStall { node, .. }
             | Kind::DiskFull { node }
+            | Kind::MemoryFlip { node, .. }
             | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
             Kind::Burst { .. } => Vec::new(),
         }
@@ -183,6 +195,7 @@ impl Kind {
             Kind::PowerLoss { nodes } => nodes.iter().map(|node| Setting::Process(*node)).collect(),
             Kind::WorkerCrash { node, .. } => vec![Setting::Pool(*node)],
             Kind::DiskStall { node, .. } | Kind::DiskFull { node } => vec![Setting::Disk(*node)],
+            Kind::MemoryFlip { node, .. } => vec![Setting::Memory(*node)],
             Kind::ClockSkew { node, .. } => vec![Setting::Clock(*node)],
             Kind::Burst { .. } => vec![Setting::Load],
         }

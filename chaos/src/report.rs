@@ -93,6 +93,7 @@ pub fn describe(kind: &Kind) -> String {
         Kind::WorkerCrash { node, every_ms } => format!("a worker of node {node} dies every {every_ms} ms"),
         Kind::DiskStall { node, stall_ms } => format!("each disk operation of node {node} takes {stall_ms} ms"),
         Kind::DiskFull { node } => format!("disk of node {node} full"),
+        Kind::MemoryFlip { node, .. } => format!("a bit flips in the memory of node {node}"),
         Kind::ClockSkew { node, offset_ms } => format!("clock of node {node} off by {offset_ms} ms"),
         Kind::Burst { rows } => format!("{rows} rows at once"),
     }

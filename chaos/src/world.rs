@@ -40,6 +40,7 @@ impl World {
             | Kind::Delay { .. }
             | Kind::Crash { .. }
             | Kind::PowerLoss { .. }
+            | Kind::MemoryFlip { .. }
             | Kind::ClockSkew { .. } => true,
             Kind::OneWay { .. }
             | Kind::Pause { .. }

@@ -56,12 +56,30 @@ impl Epochs {
 
     /// The state of now: the empty one before the first batch. Waits for nobody.
     pub(crate) fn now(&self) -> State {
-        let published = self.0.len();
-        let Some(last) = published.checked_sub(1) else { return State::default() };
-        let record = self.0.get(last);
+        self.0.len().checked_sub(1).map_or_else(State::default, |last| self.state(last))
+    }
+
+    fn state(&self, at: u32) -> State {
+        let record = self.0.get(at);
         let slots: [u32; LAYERS] = std::array::from_fn(|level| record[FIELDS + level] as u32);
         let epoch = Epoch { number: record[0], rows: slots[0], forgets: record[3] as u32, digest: record[1] };
         State { epoch, sum: record[2], slots }
+    }
+
+    /// The last epoch of at most `rows` rows. `None` where it is older than the first that is known here.
+    pub(crate) fn within(&self, rows: u32) -> Option<Epoch> {
+        let (mut low, mut high) = (0, self.0.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.state(middle).epoch.rows <= rows {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        match low.checked_sub(1) {
+            Some(last) => Some(self.state(last).epoch),
+            None => (self.0.len() == 0 || self.state(0).epoch.number == 1).then(Epoch::default),
+        }
     }
 
     pub(crate) fn publish(&self, state: &State) {

@@ -163,6 +163,25 @@ impl Index {
         self.graph.epochs.now().epoch
     }
 
+    /// The epoch that the first `rows` rows make, whatever has been built beyond it: a function of the input, and so equal
+    /// on all replicas. `None` while it is not built yet, and where an index that was opened knows later ones alone.
+    pub fn epoch_within(&self, rows: u32) -> Option<Epoch> {
+        self.graph.epochs.within(rows).filter(|epoch| batch_after(epoch.rows).end > rows)
+    }
+
+    /// Flips a bit of a row's first link in the base layer, as failing memory would, so that it leads to another row of
+    /// the graph: for tests of who notices. False where no bit does.
+    #[doc(hidden)]
+    pub fn flip_bit(&self, row: u32) -> bool {
+        let (layer, rows) = (&self.graph.layers[0], self.epoch().rows);
+        let mut links: Vec<_> = layer.links(row).collect();
+        let Some(first) = links.first_mut() else { return false };
+        let other = (0..32).map(|bit| first.slot ^ 1 << bit).find(|&slot| slot < rows && slot != row);
+        first.slot = other.unwrap_or(first.slot);
+        layer.set_links(row, &links);
+        other.is_some()
+    }
+
     /// Encodes a query (`[f32; dim]`).
     pub fn cue(&self, vector: &[f32]) -> Result<Cue, VectorError> {
         let mut encoded = Encoded::default();

@@ -11,7 +11,8 @@ use crate::env::{Disk, Env, Lane, disk, run_on};
 use crate::identity::{Cluster, Identity};
 use crate::node::Node;
 use crate::raft::log::{self, Log};
-use crate::raft::types::{LogId, Member, Membership, StoredMembership, Vote};
+use crate::raft::types::{LogId, Member, Membership, Snapshot, StoredMembership, Vote};
+use crate::state::integrity::Integrity;
 use crate::state::snapshot::{self, Frozen};
 use bytes::Bytes;
 use engram_proto::error::{Error, Kind, Result};
@@ -37,6 +38,20 @@ const CACHE_BYTES: usize = 1 << 20;
 pub async fn take(node: &Node) -> Result<(BackupHead, Bytes)> {
     let cluster =
         node.identity.cluster().ok_or_else(|| Error::invalid(format!("node {} is in no cluster", node.id)))?;
+    let Snapshot { meta, snapshot } = fresh(node).await?;
+    let head = BackupHead {
+        cluster_id: cluster.id.to_vec().into(),
+        incarnation: cluster.incarnation,
+        cluster_name: node.identity.cluster_name.clone(),
+        log_index: meta.last_log_id.map_or(0, |id| id.index),
+        bytes: snapshot.len() as u64,
+        crc32c: crc32c::crc32c(&snapshot),
+    };
+    Ok((head, snapshot))
+}
+
+/// A snapshot that has all that was committed before the call. Cancel safe, as above.
+pub async fn fresh(node: &Node) -> Result<Snapshot> {
     let acked = node.gate.confirmed().await?.log_index;
     let written = async {
         while node.state.watermark().snapshot() < acked {
@@ -52,16 +67,7 @@ pub async fn take(node: &Node) -> Result<(BackupHead, Bytes)> {
     })?;
     let current = node.state.clone().get_current_snapshot().await;
     let current = current.map_err(|e| Error::new(Kind::Poisoned, e.to_string()))?;
-    let current = current.ok_or_else(|| Error::not_found("nothing was ever written: there is nothing to back up"))?;
-    let head = BackupHead {
-        cluster_id: cluster.id.to_vec().into(),
-        incarnation: cluster.incarnation,
-        cluster_name: node.identity.cluster_name.clone(),
-        log_index: current.meta.last_log_id.map_or(0, |id| id.index),
-        bytes: current.snapshot.len() as u64,
-        crc32c: crc32c::crc32c(&current.snapshot),
-    };
-    Ok((head, current.snapshot))
+    current.ok_or_else(|| Error::not_found("nothing was ever written: there is no snapshot"))
 }
 
 /// What a data directory is made of.
@@ -159,6 +165,7 @@ fn make(env: &Env, what: &Restore) -> io::Result<Made> {
     data.membership = StoredMembership::new(*data.membership.log_id(), alone);
     // Of another cluster: their disks cannot speak to this one.
     data.nodes_seen = [node].into();
+    data.integrity = Integrity::default();
     let snapshots = beside.join("snapshots");
     disk.create_dir_all(&snapshots)?;
     disk::replace(&*disk, &snapshots.join(format!("{:016x}.snap", applied.index)), &Frozen::of(&data).0.encode())?;

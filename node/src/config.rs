@@ -43,6 +43,9 @@ pub struct Config {
     /// Streams.
     #[serde(default)]
     pub stream: StreamConfig,
+    /// Whether the members have the same.
+    #[serde(default)]
+    pub integrity: IntegrityConfig,
 }
 
 /// Consensus timing and snapshots.
@@ -101,6 +104,20 @@ pub struct StreamConfig {
     pub read_deadline_ms: u32,
     /// Seconds that a stopping node gives admitted rows to commit.
     pub drain_s: u64,
+}
+
+/// Comparison of the members' digests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct IntegrityConfig {
+    /// Seconds from one comparison to the next.
+    pub round_s: u64,
+}
+
+impl Default for IntegrityConfig {
+    fn default() -> Self {
+        Self { round_s: 30 }
+    }
 }
 
 impl Default for RaftConfig {
@@ -187,6 +204,7 @@ impl Config {
             wal: WalConfig::default(),
             admission: AdmissionConfig::default(),
             stream: StreamConfig::default(),
+            integrity: IntegrityConfig::default(),
         }
     }
 
@@ -232,7 +250,8 @@ impl Config {
         range("stream.credit_bytes", self.stream.credit_bytes, 1 << 20, 1 << 34)?;
         range("stream.session_idle_s", self.stream.session_idle_s, 120, 86_400)?;
         range("stream.read_deadline_ms", self.stream.read_deadline_ms.into(), 1, 60_000)?;
-        range("stream.drain_s", self.stream.drain_s, 0, 600)
+        range("stream.drain_s", self.stream.drain_s, 0, 600)?;
+        range("integrity.round_s", self.integrity.round_s, 1, 86_400)
     }
 }
 

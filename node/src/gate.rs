@@ -139,6 +139,9 @@ impl Gate {
     }
 
     fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
+        if let Some(why) = self.leadership.state().quarantined() {
+            return Err(Error::new(Kind::Quarantined, format!("{why}; ask another node")));
+        }
         // Before the state is looked at: it only grows.
         let staleness = self.staleness();
         let data = self.leadership.state().read();

@@ -22,7 +22,7 @@ pub async fn run(node: u64, env: Env, state: Machine, admission: Admission) -> R
             continue;
         };
         last = space.id;
-        let mut build = pin!(build(node, &env, space, batch));
+        let mut build = pin!(build(node, &env, &state, space, batch));
         loop {
             tokio::select! {
                 biased; // the next batch before a further look
@@ -48,12 +48,14 @@ fn next(state: &Machine, admission: &Admission, last: u64) -> Option<(Arc<Space>
     after.or(first).map(|(space, batch)| (space.clone(), batch))
 }
 
-async fn build(node: u64, env: &Env, space: Arc<Space>, batch: Range<u32>) -> Result<(), String> {
-    let workers = env.pool.workers();
-    let id = space.id;
-    let epoch = run_on(&*env.pool, Lane::Index, move || space.index.build(batch, &*workers)).await;
+async fn build(node: u64, env: &Env, state: &Machine, space: Arc<Space>, batch: Range<u32>) -> Result<(), String> {
+    let (workers, building) = (env.pool.workers(), space.clone());
+    let epoch = run_on(&*env.pool, Lane::Index, move || building.index.build(batch, &*workers)).await;
     let epoch = epoch.ok_or("the index lane stopped: a batch panicked")?;
-    let digest = format_args!("{:016x}", epoch.digest);
-    tracing::debug!(node, space = id, epoch = epoch.number, rows = epoch.rows, digest, "epoch published");
+    // Another state may have taken the place of the one that the space is of: nobody sees its graph any more.
+    if state.read().spaces.get(&space.id).is_some_and(|now| Arc::ptr_eq(now, &space)) {
+        let digest = format_args!("{:016x}", epoch.digest);
+        tracing::debug!(node, space = space.id, epoch = epoch.number, rows = epoch.rows, digest, "epoch published");
+    }
     Ok(())
 }

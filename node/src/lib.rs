@@ -30,9 +30,12 @@ mod forward;
 mod gate;
 mod identity;
 mod indexer;
+mod integrity;
 mod leader;
 mod live;
 mod node;
+#[doc(hidden)]
+pub mod probe;
 mod proposer;
 pub mod raft;
 mod recall;
@@ -45,4 +48,6 @@ mod watch;
 pub mod cli;
 
 pub use config::Config;
+#[doc(hidden)]
+pub use run::run_with;
 pub use run::{RunError, run};

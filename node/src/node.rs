@@ -153,6 +153,9 @@ impl Node {
                 "node {node} is in no cluster yet: run `engram cluster init` or `engram cluster add`"
             ));
         }
+        if let Some(why) = self.state.quarantined() {
+            return Some(why);
+        }
         let metrics = self.leadership.raft().metrics();
         match metrics.borrow_watched().current_leader {
             Some(_) => None,
@@ -164,9 +167,10 @@ impl Node {
     pub fn status(&self) -> StatusResponse {
         let marks = self.marks();
         let (spaces, _) = self.spaces();
-        let (state_digest, applied, sessions) = {
+        let (state_digest, applied, sessions, integrity) = {
             let data = self.state.read();
-            (data.digest, data.applied.map_or(0, |id| id.index), data.sessions.open.len() as u64)
+            let (sessions, integrity) = (data.sessions.open.len() as u64, data.integrity.clone());
+            (data.digest, data.applied.map_or(0, |id| id.index), sessions, integrity)
         };
         let cluster = self.identity.cluster();
         // Before the metrics are borrowed: a second borrow behind a waiting writer would wait for ever.
@@ -196,6 +200,7 @@ impl Node {
             voter: voters.contains(id),
             disk_id: member.disk_id.clone(),
             matched_index: matched(id),
+            quarantined: integrity.quarantined.contains_key(id),
         });
         StatusResponse {
             node: self.id,
@@ -218,6 +223,7 @@ impl Node {
             version: env!("CARGO_PKG_VERSION").into(),
             sessions,
             not_ready_reason,
+            agreed_index: integrity.agreed,
         }
     }
 }

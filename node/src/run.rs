@@ -15,12 +15,13 @@ use crate::identity::Identity;
 use crate::leader::{Leader, Leadership};
 use crate::live::Live;
 use crate::node::Node;
+use crate::probe::Probe;
 use crate::proposer::Proposer;
 use crate::raft::log::{self, Log};
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
 use crate::state::Machine;
-use crate::{aging, indexer, watch};
+use crate::{aging, indexer, integrity, watch};
 use engram_proto::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use engram_proto::transport::{Routes, World, serve_connection};
 use engram_proto::wire::peer::peer_server::PeerServer;
@@ -65,8 +66,19 @@ pub enum RunError {
 /// Runs a node until `stop` ends or the node must stop by itself.
 /// Cancel: dropping the future is a crash; what was acked stays durable.
 pub async fn run(env: Env, config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+    run_with(env, config, stop, drop).await
+}
+
+/// The same for a simulator, which is given a door inside once the node runs.
+#[doc(hidden)]
+pub async fn run_with(
+    env: Env,
+    config: Config,
+    stop: impl Future<Output = ()>,
+    probe: impl FnOnce(Probe),
+) -> Result<(), RunError> {
     let seed = env.seed.0;
-    seeded(seed, start(env, config, stop)).await
+    seeded(seed, start(env, config, stop, probe)).await
 }
 
 struct Opened {
@@ -104,7 +116,12 @@ fn open(env: Env, config: &Config) -> Result<Opened, RunError> {
     Ok(Opened { identity, log, state, _lock: lock })
 }
 
-async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Result<(), RunError> {
+async fn start(
+    env: Env,
+    config: Config,
+    stop: impl Future<Output = ()>,
+    probe: impl FnOnce(Probe),
+) -> Result<(), RunError> {
     config.validate().map_err(RunError::Config)?;
     let clients = bind(&env, "listen", &config.listen).await?;
     let peers = bind(&env, "peer_listen", &config.peer_listen).await?;
@@ -120,6 +137,7 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     let (stopping, stopped) = channel::channel(false);
     let node = assemble(&env, &config, &opened, world, network, raft, stopped);
     tracing::info!(node = id, listen = %config.listen, peer_listen = %config.peer_listen, "node started");
+    probe(Probe(node.clone()));
 
     let mut tasks = Tasks::new();
     tasks.spawn("proposer", node.proposer.clone().run().map(|()| Ok(())));
@@ -133,6 +151,7 @@ async fn start(env: Env, config: Config, stop: impl Future<Output = ()>) -> Resu
     tasks.spawn("aging", ages.map(|()| Ok(())));
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
+    tasks.spawn("integrity", integrity::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
     let (closing, close) = channel::channel(false);
     tasks.spawn("clients", serve(open.clone(), close.clone(), node.clone(), clients, client_routes(&node)));

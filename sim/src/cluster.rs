@@ -9,8 +9,9 @@ use crate::run::Run;
 use crate::trace::Trace;
 use crate::world::address;
 use engram_node::Config;
-use engram_node::config::{RaftConfig, WalConfig};
+use engram_node::config::{IntegrityConfig, RaftConfig, WalConfig};
 use engram_node::env::{Env, Net, Seed};
+use engram_node::probe::Probe;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::Ordering;
@@ -35,6 +36,8 @@ struct Shared {
     disks: BTreeMap<u64, SimDisk>,
     skews: BTreeMap<u64, Arc<Skew>>,
     lives: Mutex<BTreeMap<u64, u64>>,
+    /// Doors into the nodes that run.
+    probes: Mutex<BTreeMap<u64, Probe>>,
     failure: Mutex<Option<String>>,
 }
 
@@ -52,6 +55,7 @@ impl Cluster {
             disks: nodes.clone().map(disk).collect(),
             skews: nodes.map(|node| (node, Arc::default())).collect(),
             lives: Mutex::default(),
+            probes: Mutex::default(),
             failure: Mutex::default(),
         }))
     }
@@ -94,15 +98,27 @@ impl Cluster {
         self.0.trace.event(format_args!("n{node} begins life {life}"));
         let seed = self.0.seed.wrapping_mul(1_000_003) ^ (node << 32) ^ life;
         let env = self.env(format!("n{node}"), seed, &self.0.disks[&node], self.0.skews[&node].clone());
-        let config = config(node);
+        let (config, cluster) = (config(node), self.clone());
         async move {
-            let ended = engram_node::run(env, config, std::future::pending()).await;
+            let door = |probe| drop(cluster.probes().insert(node, probe));
+            let ended = engram_node::run_with(env, config, std::future::pending(), door).await;
             Err(format!("node {node} stopped by itself: {ended:?}"))
         }
     }
 
+    fn probes(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Probe>> {
+        self.0.probes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Flips a bit of a node's memory. One that does not run, or has built nothing, is spared.
+    pub fn flip_bit(&self, node: u64, draw: u64) {
+        let flipped = self.probes().get(&node).and_then(|probe| probe.flip_bit(draw));
+        self.0.trace.event(format_args!("n{node} has a bit flipped: (space, row) {flipped:?}"));
+    }
+
     /// The process of a node is dead.
     pub fn crashed(&self, node: u64, power: bool) {
+        self.probes().remove(&node);
         self.0.trace.event(format_args!("n{node} {}", if power { "loses power" } else { "crashes" }));
         match power {
             true => self.0.disks[&node].power_loss(),
@@ -135,5 +151,6 @@ fn config(node: u64) -> Config {
     config.insecure_listen = true;
     config.raft = RaftConfig { snapshot_bytes: 48 << 10, keep_entries: 50, ..RaftConfig::default() };
     config.wal = WalConfig { segment_bytes: 128 << 10, cache_bytes: 64 << 10 };
+    config.integrity = IntegrityConfig { round_s: 3 };
     config
 }

@@ -45,6 +45,12 @@ fn difference(states: &[StatusResponse]) -> Option<String> {
         if applied(state) != applied(first) {
             return Some(format!("{pair} applied {} and {}", applied(first), applied(state)));
         }
+        if !state.not_ready_reason.is_empty() {
+            return Some(format!("node {} is not ready: {}", state.node, state.not_ready_reason));
+        }
+        if let Some(member) = state.members.iter().find(|member| member.quarantined) {
+            return Some(format!("{:?} is quarantined", member.address));
+        }
         if state.state_digest != first.state_digest {
             return Some(format!(
                 "{pair} have state digests {:016x} and {:016x}",

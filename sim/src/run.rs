@@ -268,6 +268,8 @@ fn apply(kind: &Kind, begins: bool, cluster: &Cluster, hands: &dyn Hands) {
             }
         }
         Kind::ClockSkew { node, offset_ms } => cluster.skew(*node, if begins { *offset_ms } else { 0 }),
+        Kind::MemoryFlip { node, draw } if begins => cluster.flip_bit(*node, *draw),
+        Kind::MemoryFlip { .. } => {}
         // `World::supports` is asked before a plan is run.
         Kind::Pause { .. }
         | Kind::WorkerCrash { .. }

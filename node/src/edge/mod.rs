@@ -3,6 +3,7 @@
 mod backup;
 #[cfg(test)]
 mod documented;
+mod fetch;
 pub mod forget;
 mod forwarded;
 pub mod grpc;

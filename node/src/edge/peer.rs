@@ -1,22 +1,19 @@
 //! What other nodes may ask of this one. Each message is checked against this node's identity first.
 
-use super::{Answers, forwarded, outbox};
+use super::{Answers, fetch, forwarded, outbox};
 use crate::applied::HOLD;
 use crate::env::Rt;
 use crate::gate::ReadMark;
 use crate::node::Node;
+use crate::raft::ship::{self, malformed};
 use crate::raft::types::{Snapshot, TypeConfig, Vote};
-use crate::raft::wire::{
-    Malformed, entry_from_wire, log_id_from_wire, log_id_to_wire, meta_from_wire, vote_from_wire, vote_to_wire,
-};
-use crate::state::SNAPSHOT_BYTES_MAX;
-use bytes::BytesMut;
+use crate::raft::wire::{Malformed, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use engram_proto::error::{Error, Kind};
 use engram_proto::transport::timeout;
 use engram_proto::wire::log::command;
 use engram_proto::wire::peer::{
-    self, AppendResponse, AppliedRequest, AppliedResponse, ForwardRequest, ForwardResponse, Header, JoinRequest,
-    JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest,
+    self, AppendResponse, AppliedRequest, AppliedResponse, FetchStateRequest, ForwardRequest, ForwardResponse, Header,
+    JoinRequest, JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest,
     ReadIndexResponse, SnapshotChunk, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
     append_response::Outcome, peer_server::Peer,
 };
@@ -31,10 +28,6 @@ use tonic::{Request, Response, Status, Streaming};
 pub struct PeerService(pub Arc<Node>);
 
 type Answer<T> = Result<Response<T>, Status>;
-
-fn malformed(error: Malformed) -> Status {
-    Error::invalid(error.to_string()).into()
-}
 
 fn stopped(error: impl std::fmt::Display) -> Status {
     Error::in_doubt(error.to_string()).into()
@@ -78,25 +71,7 @@ impl PeerService {
         let first = chunks.message().await?.ok_or_else(|| malformed(Malformed("snapshot: no first chunk")))?;
         self.check(first.header.as_ref())?;
         let vote = vote_from_wire(first.vote).map_err(malformed)?;
-        let meta = meta_from_wire(first.meta).map_err(malformed)?;
-        if first.total_bytes > SNAPSHOT_BYTES_MAX {
-            let text = format!("a snapshot of {} bytes; at most {SNAPSHOT_BYTES_MAX}", first.total_bytes);
-            return Err(Error::invalid(text).into());
-        }
-        let mut bytes = BytesMut::from(&first.data[..]);
-        while let Some(chunk) = chunks.message().await? {
-            if (bytes.len() + chunk.data.len()) as u64 > first.total_bytes {
-                return Err(malformed(Malformed("snapshot: more bytes than announced")));
-            }
-            bytes.extend_from_slice(&chunk.data);
-        }
-        if bytes.len() as u64 != first.total_bytes {
-            return Err(malformed(Malformed("snapshot: fewer bytes than announced")));
-        }
-        // Verified before Raft hears of it: damaged bytes must not replace a good state.
-        let bytes = bytes.freeze();
-        crate::state::snapshot::verify(&bytes).map_err(|e| Status::from(Error::invalid(format!("snapshot {e}"))))?;
-        Ok((vote, Snapshot { meta, snapshot: bytes }))
+        Ok((vote, ship::collect(first, chunks).await?))
     }
 }
 
@@ -210,5 +185,17 @@ impl Peer for PeerService {
         // Not as far in time: the answer says how far.
         timeout(&*self.0.world, HOLD, watermark.wait_applied(request.at_least)).await.unwrap_or_default();
         Ok(Response::new(AppliedResponse { log_index: watermark.applied() }))
+    }
+
+    type FetchStateStream = Answers<SnapshotChunk>;
+
+    async fn fetch_state(&self, request: Request<FetchStateRequest>) -> Answer<Answers<SnapshotChunk>> {
+        let header = request.into_inner().header;
+        self.check(header.as_ref())?;
+        let (out, answers) = outbox();
+        let from = header.map_or(0, |header| header.from);
+        tracing::info!(node = self.0.id, to = from, "a member asks for the state");
+        drop(Rt::spawn(fetch::run(self.0.clone(), out)));
+        Ok(Response::new(answers))
     }
 }

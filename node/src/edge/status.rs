@@ -54,6 +54,15 @@ fn render(node: &Node) -> String {
     text.family("raft_is_leader", "gauge", "1 on the leader.", &[("", leads)]);
     text.family("raft_has_leader", "gauge", "1 while a leader is known.", &[("", status.leader.is_some().into())]);
     text.family("ready", "gauge", "1 while /readyz answers 200.", &[("", node.not_ready().is_none().into())]);
+    let quarantined = u64::from(node.state.quarantined().is_some());
+    text.family(
+        "quarantined",
+        "gauge",
+        "1 while this node's memory is in doubt: it answers no reads.",
+        &[("", quarantined)],
+    );
+    let help = "Log index of the last comparison of digests on which most voters agreed.";
+    text.family("digests_agreed_index", "gauge", help, &[("", status.agreed_index)]);
     text.family("sessions_open", "gauge", "Open sessions.", &[("", status.sessions)]);
     let [high, normal, low] = node.admission.depth().map(|rows| rows as u64);
     let lanes = |high, normal, low| {

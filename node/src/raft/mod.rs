@@ -4,5 +4,6 @@
 
 pub mod log;
 pub mod net;
+pub mod ship;
 pub mod types;
 pub mod wire;

@@ -4,14 +4,16 @@
 //! that a caller who gives up does not take the time-out with it. A peer that refuses (another cluster, a wiped
 //! disk) is unreachable to Raft, and the reason is logged.
 
+use super::ship;
 use super::types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
-use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, meta_to_wire, vote_from_wire, vote_to_wire};
+use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::env::Rt;
 use crate::identity::Identity;
 use bytes::Bytes;
 use engram_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use engram_proto::transport::{Channel, World, timeout};
 use engram_proto::wire::peer::{self, append_response::Outcome, peer_client::PeerClient};
+use futures_util::{TryStreamExt, stream};
 use openraft::AsyncRuntime;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
@@ -24,14 +26,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Response, Status, Streaming};
 
-/// Bytes of one piece of a snapshot.
-const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// How long a snapshot may take, from its first byte to its installation.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// And a stream of entries until the member has taken it up.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+/// And a member that sends its state until the next piece.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Makes connections to peers.
 #[derive(Clone)]
@@ -109,6 +111,36 @@ impl Connection {
         let messages = futures_util::stream::poll_fn(move |cx| messages.poll_recv(cx));
         let open = async move { client.forward(messages).await };
         self.attached(OPEN_TIMEOUT, open).await
+    }
+
+    /// Fetches the member's state, with all that was committed before the call. Cancel: nothing is fetched.
+    pub async fn fetch_state(&self) -> Result<Snapshot, Status> {
+        let (mut client, request) = (self.client.clone(), peer::FetchStateRequest { header: self.header() });
+        let chunks = self.attached(OPEN_TIMEOUT, async move { client.fetch_state(request).await }).await?;
+        let (world, node) = (self.network.world.clone(), self.node);
+        let mut chunks = Box::pin(stream::unfold(chunks, move |mut chunks| {
+            let world = world.clone();
+            async move {
+                let silent = || Status::deadline_exceeded(format!("node {node} was silent for {SILENCE_TIMEOUT:?}"));
+                let next = timeout(&*world, SILENCE_TIMEOUT, chunks.message()).await;
+                let next = next.unwrap_or_else(|| Err(silent())).transpose()?;
+                Some((next, chunks))
+            }
+        }));
+        let fetched = async {
+            // Those before the first piece say that it will come.
+            while let Some(chunk) = chunks.try_next().await? {
+                if chunk.meta.is_some() {
+                    return ship::collect(chunk, chunks).await;
+                }
+            }
+            Err(Status::unavailable(format!("node {} sent nothing", self.node)))
+        };
+        let fetched = fetched.await;
+        if fetched.is_err() {
+            self.reset().await;
+        }
+        fetched
     }
 
     /// Drops the connection: the next call makes another.
@@ -223,22 +255,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let (meta, bytes) = (meta_to_wire(&snapshot.meta), snapshot.snapshot);
-        let header = self.header();
-        let total_bytes = bytes.len() as u64;
-        let first = peer::SnapshotChunk {
-            header,
-            vote: Some(vote_to_wire(vote)),
-            meta: Some(meta),
-            total_bytes,
-            data: Bytes::new(),
-        };
-        let pieces = (0..bytes.len()).step_by(SNAPSHOT_CHUNK_BYTES).map(move |at| peer::SnapshotChunk {
-            data: bytes.slice(at..bytes.len().min(at + SNAPSHOT_CHUNK_BYTES)),
-            ..peer::SnapshotChunk::default()
-        });
         let mut client = self.client.clone();
-        let call = client.install_snapshot(futures_util::stream::iter(std::iter::once(first).chain(pieces)));
+        let pieces = ship::pieces(self.header(), Some(vote), snapshot);
+        let call = client.install_snapshot(stream::iter(pieces));
         // Raft's wish to cancel must end the transfer itself.
         let call = std::pin::pin!(self.attached(SNAPSHOT_TIMEOUT, call));
         let cancel = std::pin::pin!(cancel);

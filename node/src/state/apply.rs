@@ -3,6 +3,7 @@
 //! Invariants `same_log_same_state`, `once_per_sequence`. Nothing here reads a clock, a configuration, a
 //! random number or an order of arrival; a refusal is a replicated result like any other.
 
+use super::integrity::{Integrity, Round};
 use super::sessions::Sessions;
 use super::spaces::{Origin, SPACES_MAX, Space};
 use crate::raft::types::{LogId, Membership, StoredMembership};
@@ -10,8 +11,8 @@ use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
 use engram_proto::wire::log::{
-    Chunk, Command, Entry, EntryOutcome, FloorOutcome, ForgetOutcome, ForgetRows, Outcome, RaiseFloor, Record, Run,
-    SessionOutcome, SpaceOutcome, Verdict, command, outcome,
+    Chunk, Command, DigestVote, Entry, EntryOutcome, FloorOutcome, ForgetOutcome, ForgetRows, Outcome, RaiseFloor,
+    Record, RoundOutcome, Run, SessionOutcome, SpaceOutcome, Verdict, VoteOutcome, command, outcome,
 };
 use engram_proto::wire::v1::{Refused, SpaceConfig};
 use prost::Message;
@@ -38,6 +39,10 @@ pub struct Data {
     pub names: BTreeMap<String, u64>,
     /// Who may append.
     pub sessions: Sessions,
+    /// Whether the members agree.
+    pub integrity: Integrity,
+    /// What this node has to vote on; of this life alone.
+    pub round: Option<Round>,
 }
 
 impl Data {
@@ -84,11 +89,26 @@ impl Data {
             Some(command::Kind::DropSpace(dropped)) => self.drop_space(&dropped.name),
             Some(command::Kind::Forget(forget)) => self.forget(log_id.index, &forget),
             Some(command::Kind::RaiseFloor(raise)) => self.raise_floor(log_id.index, &raise),
+            Some(command::Kind::OpenRound(_)) => {
+                self.integrity.open(log_id.index, self.stamp_ms);
+                outcome::Kind::Round(RoundOutcome {})
+            }
+            Some(command::Kind::DigestVote(vote)) => self.vote(vote),
             None => refused(Error::new(Kind::Unsupported, "the command is not known to this version; upgrade")),
         };
         let outcome = Outcome { kind: Some(kind) };
         self.advance(log_id, &outcome.encode_to_vec());
+        if self.integrity.round == log_id.index {
+            let spaces = self.spaces.values().map(|space| (space.clone(), space.rows.len())).collect();
+            self.round = Some(Round { log_index: log_id.index, state: self.digest, spaces });
+        }
         Ok(outcome)
+    }
+
+    fn vote(&mut self, vote: DigestVote) -> outcome::Kind {
+        let late = !self.integrity.vote(vote, &self.membership);
+        let quarantined = self.integrity.quarantined.keys().copied().collect();
+        outcome::Kind::Vote(VoteOutcome { late, quarantined })
     }
 
     fn advance(&mut self, log_id: LogId, outcome: &[u8]) {

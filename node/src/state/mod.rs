@@ -5,7 +5,9 @@
 //! Invariants: `same_log_same_state`, `watermark_order`, `snapshot_suffices`.
 
 mod apply;
+pub mod integrity;
 pub mod past;
+pub mod rebuild;
 pub mod rows;
 pub mod sessions;
 pub mod snapshot;
@@ -51,6 +53,10 @@ struct Shared {
     saved: Mutex<Option<Saved>>,
     /// Bytes of commands since the last snapshot.
     grown_bytes: AtomicU64,
+    /// Locked while entries are applied, and while nothing may be.
+    applying: tokio::sync::Mutex<()>,
+    /// What was found wrong with `data`.
+    damage: Mutex<Option<String>>,
 }
 
 #[derive(Clone)]
@@ -89,6 +95,8 @@ impl Machine {
             grown: Notify::new(),
             saved,
             grown_bytes: AtomicU64::new(0),
+            applying: tokio::sync::Mutex::default(),
+            damage: Mutex::default(),
         })))
     }
 
@@ -113,8 +121,12 @@ impl Machine {
         self.0.grown.notified().await;
     }
 
-    fn apply_one(&self, log_id: LogId, payload: &EntryPayload<Payload, u64, Member>) -> io::Result<Outcome> {
+    /// `None`: the state had the entry already, because another one took its place meanwhile.
+    fn apply_one(&self, log_id: LogId, payload: &EntryPayload<Payload, u64, Member>) -> io::Result<Option<Outcome>> {
         let mut data = self.0.data.write().unwrap_or_else(PoisonError::into_inner);
+        if data.applied.is_some_and(|applied| applied.index >= log_id.index) {
+            return Ok(None);
+        }
         let outcome = match payload {
             EntryPayload::Blank => {
                 data.apply_blank(log_id);
@@ -138,20 +150,23 @@ impl Machine {
         self.0.watermark.set_applied(log_id.index);
         let (index, term) = (log_id.index, log_id.committed_leader_id().term);
         tracing::debug!(node = self.0.node, index, term, digest = format_args!("{digest:016x}"), "applied");
-        Ok(outcome)
+        Ok(Some(outcome))
     }
 
     fn saved(&self) -> Option<Saved> {
         self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes a snapshot and makes it the current one; the older files go afterwards.
+    /// Writes a snapshot and makes it the current one, unless there is a newer one; the older files go afterwards.
     async fn save(&self, meta: SnapshotMeta, bytes: Bytes) -> io::Result<()> {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = self.0.dir.join(format!("{index:016x}.snap"));
         let machine = self.clone();
         let write = move || {
             let disk = &*machine.0.env.disk;
+            if machine.saved().is_some_and(|saved| saved.meta.last_log_id > meta.last_log_id) {
+                return Ok(());
+            }
             disk::replace(disk, &path, &bytes)?;
             // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
             let saved = Saved { meta, path: path.clone(), bytes: bytes.len() as u64 };
@@ -196,9 +211,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
     where
         S: Stream<Item = io::Result<EntryResponder<TypeConfig>>> + Unpin + OptionalSend,
     {
+        let _applying = self.hold().await;
         while let Some((entry, responder)) = entries.try_next().await? {
             let outcome = self.apply_one(entry.log_id, &entry.payload)?;
-            if let Some(responder) = responder {
+            // Without an outcome its proposer is in doubt.
+            if let Some((responder, outcome)) = responder.zip(outcome) {
                 responder.send(outcome);
             }
         }
@@ -231,14 +248,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
         if inner.last_log_id != meta.last_log_id {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "snapshot of the leader: meta and bytes disagree"));
         }
-        self.save(meta.clone(), bytes).await?;
-        let index = meta.last_log_id.map_or(0, |id| id.index);
-        *self.0.data.write().unwrap_or_else(PoisonError::into_inner) = restored;
-        self.0.watermark.set_applied(index);
-        self.0.watermark.set_snapshot(index);
-        self.0.grown.notify_one();
-        tracing::info!(node = self.0.node, index, "snapshot installed");
-        Ok(())
+        let hold = self.hold().await;
+        self.replace(&hold, restored, meta.clone(), bytes).await.map(drop)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {

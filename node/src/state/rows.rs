@@ -6,6 +6,7 @@
 //! Leaves out: files. Payloads live in memory and in the snapshot.
 
 use super::spaces::Origin;
+use engram_proto::observation::payload_hash;
 use engram_proto::wire::log::Record;
 use std::sync::{
     OnceLock, PoisonError, RwLock,
@@ -42,6 +43,11 @@ impl Row {
     /// Looks at text, embedding as stored, time, metadata and id; `None` once they are erased.
     pub fn with<R>(&self, look: impl FnOnce(&Record) -> R) -> Option<R> {
         self.record.read().unwrap_or_else(PoisonError::into_inner).as_deref().map(look)
+    }
+
+    /// Whether the payload is the one that was written; one that was erased is.
+    pub fn is_intact(&self) -> bool {
+        self.with(|record| payload_hash(record) == self.payload_hash).unwrap_or(true)
     }
 
     /// Erases them, and gives them a last time.

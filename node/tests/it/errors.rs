@@ -1,5 +1,6 @@
 //! Every error that a node can be brought to, by gRPC and by WebSocket: kind, status, close code and message are those
-//! of the table in docs/protocol.md. Not here: POISONED (a node whose store failed stops) and QUARANTINED (not used).
+//! of the table in docs/protocol.md. Not here: POISONED (a node whose store failed stops) and QUARANTINED (memory that is
+//! damaged: `sim/seeds/memory_flips.json`).
 
 use crate::common::{Raw, Running, SPACE, Said as Answer, client, config, env, note, one_node, until};
 use crate::ws_client::{Said, Ws, connect};

@@ -3,6 +3,7 @@
 mod applied_in_order;
 mod committed_immutable;
 mod election_safety;
+mod minority_quarantined;
 mod same_log_same_graph;
 mod searchable_on_n;
 
@@ -42,6 +43,7 @@ impl Default for Invariants {
             Box::<election_safety::ElectionSafety>::default(),
             Box::<committed_immutable::CommittedImmutable>::default(),
             Box::<applied_in_order::AppliedInOrder>::default(),
+            Box::<minority_quarantined::MinorityQuarantined>::default(),
             Box::<same_log_same_graph::SameLogSameGraph>::default(),
             Box::<searchable_on_n::SearchableOnN>::default(),
         ];
@@ -103,6 +105,14 @@ mod tests {
         let acked = |index| record(1, "acked as searchable", &[("index", index), ("nodes", "2")]);
         assert_eq!(broken(&[applied(1, "1", "a"), applied(2, "1", "a"), acked("1")]), None);
         assert_eq!(broken(&[applied(1, "1", "a"), acked("1")]), Some("searchable_on_n"));
+        let flip = record(2, "a bit flips", &[]);
+        let (damaged, quarantined) = (record(2, "memory is damaged", &[]), record(2, "quarantined", &[]));
+        assert_eq!(broken(&[flip.clone(), damaged.clone(), quarantined.clone()]), None);
+        assert_eq!(broken(&[damaged]), Some("minority_quarantined"));
+        assert_eq!(broken(&[quarantined]), Some("minority_quarantined"));
+        let rebuilt = record(2, "the state was rebuilt from another node's", &[]);
+        assert_eq!(broken(&[flip.clone(), epoch(1, "a"), epoch(2, "b")]), None);
+        assert_eq!(broken(&[flip, rebuilt, epoch(1, "a"), epoch(2, "b")]), Some("same_log_same_graph"));
         assert_eq!(broken(&[leads(1), leads(1)]), None);
         assert_eq!(broken(&[leads(1), leads(2)]), Some("election_safety"));
     }

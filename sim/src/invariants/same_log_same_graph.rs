@@ -1,12 +1,16 @@
-//! `same_log_same_graph`: an epoch of a space has one digest, on every node and in every life.
+//! `same_log_same_graph`: an epoch of a space has one digest, on every node and in every life; but on one whose memory was
+//! damaged, until it is rebuilt.
 
 use super::Invariant;
 use crate::observe::Record;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-/// (rows, digest, node) by (space, epoch).
 #[derive(Default)]
-pub struct SameLogSameGraph(BTreeMap<(u64, u64), (u64, String, u64)>);
+pub struct SameLogSameGraph {
+    /// (rows, digest, node) by (space, epoch).
+    epochs: BTreeMap<(u64, u64), (u64, String, u64)>,
+    damaged: BTreeSet<u64>,
+}
 
 impl Invariant for SameLogSameGraph {
     fn name(&self) -> &'static str {
@@ -14,14 +18,23 @@ impl Invariant for SameLogSameGraph {
     }
 
     fn observe(&mut self, record: &Record) -> Result<(), String> {
-        if record.message != "epoch published" {
-            return Ok(());
+        let node = record.node.unwrap_or(0);
+        match record.message.as_str() {
+            "a bit flips" => drop(self.damaged.insert(node)),
+            "the state was rebuilt from another node's" => drop(self.damaged.remove(&node)),
+            "epoch published" if !self.damaged.contains(&node) => return self.published(node, record),
+            _ => {}
         }
+        Ok(())
+    }
+}
+
+impl SameLogSameGraph {
+    fn published(&mut self, node: u64, record: &Record) -> Result<(), String> {
         let number = |field| record.number(field).ok_or(format!("an epoch event without {field}"));
         let (space, epoch, rows) = (number("space")?, number("epoch")?, number("rows")?);
-        let node = record.node.unwrap_or(0);
         let digest = record.text("digest").to_string();
-        let first = self.0.entry((space, epoch)).or_insert_with(|| (rows, digest.clone(), node));
+        let first = self.epochs.entry((space, epoch)).or_insert_with(|| (rows, digest.clone(), node));
         if (first.0, &first.1) == (rows, &digest) {
             return Ok(());
         }

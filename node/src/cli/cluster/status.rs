@@ -136,6 +136,7 @@ pub fn view(asked: &[Asked]) -> serde_json::Value {
                     "client_address": address.client_address,
                     "peer_address": address.peer_address,
                     "voter": member.voter,
+                    "quarantined": member.quarantined,
                     "matched_index": member.matched_index,
                 })
             };
@@ -157,6 +158,7 @@ pub fn view(asked: &[Asked]) -> serde_json::Value {
                 "members": status.members.iter().map(member).collect::<Vec<_>>(),
                 "version": status.version,
                 "not_ready_reason": status.not_ready_reason,
+                "agreed_index": status.agreed_index,
             })
         }
     };

@@ -1,6 +1,7 @@
 //! A snapshot's bytes, read back whole or refused.
 
 use super::super::apply::Data;
+use super::super::integrity::Integrity;
 use super::super::past::Mark;
 use super::super::sessions::{Run, Session, Tombstone};
 use super::super::spaces::{Origin, Space};
@@ -19,37 +20,19 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec;
 
-/// Reads a snapshot whole; nothing of it is used when any part is damaged.
+/// Reads a snapshot whole; nothing of it is used when any part is damaged. Checksums say that bytes are as they were
+/// written, not that they were right: graphs are proved too, and if one is not what its digest says, all are left out, to be
+/// built from the rows.
 pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
-    let mut reader = Reader { rest: bytes, ..Reader::default() };
-    reader.magic()?;
-    let mut data = Data::default();
-    let mut meta = None;
-    loop {
-        let (kind, payload) = reader.section()?;
-        match kind {
-            Kind::Head => meta = Some(reader.head(&mut data, payload)?),
-            Kind::Space => reader.space(&mut data, payload)?,
-            Kind::Rows => reader.rows(&mut data, payload)?,
-            Kind::Sessions => reader.sessions(&mut data, payload)?,
-            Kind::Graph => reader.graph.extend_from_slice(&payload),
-            Kind::End => break,
+    let read = Reader { rest: bytes.clone(), graphs: true, ..Reader::default() }.state()?;
+    let broken = |space: &Arc<Space>| Some((space.id, space.index.check().err()?));
+    match read.0.spaces.values().find_map(broken) {
+        None => Ok(read),
+        Some((space, broken)) => {
+            tracing::error!(space, %broken, "a snapshot's graph was damaged before it was written: it is built anew");
+            Reader { rest: bytes, ..Reader::default() }.state()
         }
     }
-    if !reader.rest.is_empty() {
-        return Err(reader.damaged("bytes after the end"));
-    }
-    if data.spaces.values().any(|space| space.rows.len() != space.index.rows()) {
-        return Err(reader.damaged("a graph of more rows than there are"));
-    }
-    if reader.forgets.values().any(|forgets| forgets.left.len() > 0) {
-        return Err(reader.damaged("forgets of rows that are not there"));
-    }
-    if reader.erased != 0 {
-        return Err(reader.damaged("more or fewer rows are erased than their spaces say"));
-    }
-    let meta = meta.ok_or_else(|| reader.damaged("no head section"))?;
-    Ok((data, meta))
 }
 
 /// Checks the framing and every checksum without building a state.
@@ -66,6 +49,8 @@ pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
 #[derive(Default)]
 struct Reader {
     rest: Bytes,
+    /// Whether to take graphs as they are.
+    graphs: bool,
     offset: usize,
     /// Erased rows that are still to come.
     erased: i64,
@@ -85,6 +70,38 @@ struct Forgets {
 }
 
 impl Reader {
+    fn state(mut self) -> Result<(Data, SnapshotMeta), Damaged> {
+        self.magic()?;
+        let mut data = Data::default();
+        let mut meta = None;
+        loop {
+            let (kind, payload) = self.section()?;
+            match kind {
+                Kind::Head => meta = Some(self.head(&mut data, payload)?),
+                Kind::Space => self.space(&mut data, payload)?,
+                Kind::Rows => self.rows(&mut data, payload)?,
+                Kind::Sessions => self.sessions(&mut data, payload)?,
+                Kind::Graph if self.graphs => self.graph.extend_from_slice(&payload),
+                Kind::Graph => {}
+                Kind::End => break,
+            }
+        }
+        if !self.rest.is_empty() {
+            return Err(self.damaged("bytes after the end"));
+        }
+        if data.spaces.values().any(|space| space.rows.len() != space.index.rows()) {
+            return Err(self.damaged("a graph of more rows than there are"));
+        }
+        if self.forgets.values().any(|forgets| forgets.left.len() > 0) {
+            return Err(self.damaged("forgets of rows that are not there"));
+        }
+        if self.erased != 0 {
+            return Err(self.damaged("more or fewer rows are erased than their spaces say"));
+        }
+        let meta = meta.ok_or_else(|| self.damaged("no head section"))?;
+        Ok((data, meta))
+    }
+
     fn damaged(&self, detail: impl Into<String>) -> Damaged {
         Damaged { offset: self.offset, detail: detail.into() }
     }
@@ -138,6 +155,7 @@ impl Reader {
         data.stamp_ms = head.stamp_ms;
         data.digest = head.digest;
         data.nodes_seen = head.nodes_seen.into_iter().collect();
+        data.integrity = Integrity::from_wire(head.integrity.unwrap_or_default());
         Ok(meta)
     }
 

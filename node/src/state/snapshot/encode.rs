@@ -57,6 +57,7 @@ impl Frozen {
             digest: data.digest,
             nodes_seen: data.nodes_seen.iter().copied().collect(),
             meta: meta_to_wire(&meta).encode_to_vec().into(),
+            integrity: Some(data.integrity.to_wire()),
         };
         let spaces = data.spaces.values().map(Still::of).collect();
         (Self { head, spaces, sessions: data.sessions.clone() }, meta)

@@ -1,6 +1,7 @@
 //! The graph in a snapshot.
 
 use super::*;
+use std::ops::ControlFlow;
 
 #[test]
 fn a_snapshot_has_the_graph_as_far_as_it_was_built_and_no_further() {
@@ -46,4 +47,24 @@ fn a_snapshot_has_the_graph_as_far_as_it_was_built_and_no_further() {
     assert_eq!((late.rows.len(), late.index.epoch().rows), (300, 0), "a graph of later rows is left out");
     build(&late, usize::MAX);
     assert_eq!(late.index.epoch(), twin.index.epoch());
+}
+
+#[test]
+fn a_graph_that_was_damaged_before_it_was_written_is_built_anew_from_the_rows() {
+    let mut log = Log::new();
+    let session = log.open();
+    (1..=200).for_each(|sequence| drop(log.send(session, session, sequence, &[sequence as u8])));
+    let space = log.data.space("notes").expect("there").clone();
+    let build = |space: &Space| {
+        space.index.build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
+    };
+    build(&space);
+    let sound = space.index.epoch();
+    assert!((0..sound.rows).any(|row| space.index.flip_bit(row)));
+    space.index.check().expect_err("damaged");
+    let (data, _) = decode(Frozen::of(&log.data).0.encode().into()).expect("every checksum is right");
+    let read = data.space("notes").expect("there");
+    assert_eq!((read.rows.len(), read.index.epoch().rows), (200, 0));
+    build(read);
+    assert_eq!((read.index.epoch(), read.index.check()), (sound, Ok(())));
 }

@@ -1,0 +1,63 @@
+//! A state that is known to be damaged, and another that takes its place.
+//!
+//! Apply stands still between the wish for another state and its arrival, so that the new one is at least as far; the
+//! entries that it has already are then passed over. The log goes on meanwhile: what this node acks to the leader is the
+//! log's durability, which does not depend on the state.
+//! Invariants: `snapshot_suffices`; applied never goes back.
+//!
+//! Leaves out: who finds damage, and where the other state comes from (`crate::integrity`).
+
+use super::Machine;
+use super::apply::Data;
+use crate::raft::types::SnapshotMeta;
+use bytes::Bytes;
+use std::io;
+use std::sync::PoisonError;
+use tokio::sync::MutexGuard;
+
+/// While it lives nothing is applied.
+pub struct Hold<'a>(#[expect(dead_code, reason = "held for its drop")] MutexGuard<'a, ()>);
+
+impl Machine {
+    /// Why this node must not answer from its state; `None` while it may.
+    pub fn quarantined(&self) -> Option<String> {
+        let node = self.0.node;
+        if let Some(damage) = self.damage() {
+            return Some(format!("node {node} found damage in its memory ({damage}); it is rebuilt from another node"));
+        }
+        let round = self.read().integrity.quarantined.get(&node).copied()?;
+        let text = format!("node {node} differed from most voters at log index {round}");
+        Some(format!("{text}; it is rebuilt from one of them and compared again"))
+    }
+
+    /// What was found damaged here since the last rebuild.
+    pub fn damage(&self) -> Option<String> {
+        self.0.damage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes damage: from now on this node answers no reads.
+    pub fn set_damage(&self, damage: String) {
+        *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner) = Some(damage);
+    }
+
+    /// Waits for the entries that are being applied, and lets no others begin. Cancel safe.
+    pub async fn hold(&self) -> Hold<'_> {
+        Hold(self.0.applying.lock().await)
+    }
+
+    /// Puts another state in the place of this one, unless this one is further; whether it did. Durable before it is shown.
+    pub async fn replace(&self, _hold: &Hold<'_>, data: Data, meta: SnapshotMeta, bytes: Bytes) -> io::Result<bool> {
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        if index < self.watermark().applied() {
+            return Ok(false);
+        }
+        self.save(meta, bytes).await?;
+        *self.0.data.write().unwrap_or_else(PoisonError::into_inner) = data;
+        *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.watermark.set_applied(index);
+        self.0.watermark.set_snapshot(index);
+        self.0.grown.notify_one();
+        tracing::info!(node = self.0.node, index, "snapshot installed");
+        Ok(true)
+    }
+}
