@@ -14,6 +14,7 @@ mod drain;
 mod errors;
 mod examples;
 mod full_disk;
+mod golden;
 mod lead;
 mod pace;
 mod process;
