@@ -68,15 +68,7 @@ impl Epochs {
 
     /// The last epoch of at most `rows` rows. `None` where it is older than the first that is known here.
     pub(crate) fn within(&self, rows: u32) -> Option<Epoch> {
-        let (mut low, mut high) = (0, self.0.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.state(middle).epoch.rows <= rows {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        match low.checked_sub(1) {
+        match self.0.partition(|record| record[FIELDS] as u32 <= rows).checked_sub(1) {
             Some(last) => Some(self.state(last).epoch),
             None => (self.0.len() == 0 || self.state(0).epoch.number == 1).then(Epoch::default),
         }

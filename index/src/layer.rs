@@ -65,18 +65,7 @@ impl Layer {
 
     /// The slot of a row that is a member, or where it would be.
     pub(crate) fn slot(&self, row: u32) -> u32 {
-        if self.level == 0 {
-            return row;
-        }
-        let (mut low, mut high) = (0, self.rows.len());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            match self.rows.get(middle)[0] < row {
-                true => low = middle + 1,
-                false => high = middle,
-            }
-        }
-        low
+        if self.level == 0 { row } else { self.rows.partition(|member| member[0] < row) }
     }
 
     #[inline(always)]

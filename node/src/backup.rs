@@ -50,8 +50,11 @@ pub async fn take(node: &Node) -> Result<(BackupHead, Bytes)> {
     Ok((head, snapshot))
 }
 
-/// A snapshot that has all that was committed before the call. Cancel safe, as above.
+/// A snapshot that has all that was committed before the call; none of a state that is in doubt. Cancel safe, as above.
 pub async fn fresh(node: &Node) -> Result<Snapshot> {
+    if let Some(why) = node.state.quarantined() {
+        return Err(Error::new(Kind::Quarantined, format!("{why}; ask another node")));
+    }
     let acked = node.gate.confirmed().await?.log_index;
     let written = async {
         while node.state.watermark().snapshot() < acked {

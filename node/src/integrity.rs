@@ -14,7 +14,6 @@ use crate::leader::Leader;
 use crate::node::Node;
 use crate::state::integrity::{Integrity, Round};
 use crate::state::rebuild::Hold;
-use crate::state::snapshot;
 use crate::state::spaces::Space;
 use engram_proto::wire::log::{DigestVote, OpenRound, command};
 use futures_util::future::{Either, select};
@@ -197,9 +196,8 @@ impl Task {
     }
 
     async fn take(&self, hold: &Hold<'_>, bytes: bytes::Bytes) -> Result<(), String> {
-        let (node, proving) = (&self.node, bytes.clone());
-        let proved = run_on(&*node.env.pool, Lane::Files, move || snapshot::decode(proving)).await;
-        let (data, meta) = proved.ok_or("the files lane has stopped")?.map_err(|e| format!("damaged {e}"))?;
+        let node = &self.node;
+        let (data, meta) = node.state.decode(&bytes).await.map_err(|e| e.to_string())?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         // What is applied here must be known here to be committed.
         let deadline = node.env.clock.monotonic() + LOG_TIMEOUT;

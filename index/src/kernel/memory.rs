@@ -228,6 +228,20 @@ impl<T: Number> Rows<T> {
         unsafe { std::slice::from_raw_parts(self.blocks.row(row).cast::<T>(), count * self.width) }
     }
 
+    /// The first published row for which `below` is false; it is true for all rows before.
+    #[inline]
+    pub(crate) fn partition(&self, below: impl Fn(&[T]) -> bool) -> u32 {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match below(self.get(middle)) {
+                true => low = middle + 1,
+                false => high = middle,
+            }
+        }
+        low
+    }
+
     /// Asks for the cache lines of a row; a hint, never a fault.
     #[inline(always)]
     pub(crate) fn prefetch(&self, row: u32) {

@@ -3,7 +3,6 @@
 use crate::backup;
 use crate::node::Node;
 use crate::raft::ship;
-use engram_proto::error::{Error, Kind};
 use engram_proto::wire::peer::SnapshotChunk;
 use futures_util::future::{Either, select};
 use std::pin::pin;
@@ -17,9 +16,6 @@ const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// Takes a snapshot and sends it; a member that is gone ends it.
 pub async fn run(node: Arc<Node>, out: mpsc::Sender<Result<SnapshotChunk, Status>>) {
-    if let Some(why) = node.state.quarantined() {
-        return drop(out.send(Err(Error::new(Kind::Quarantined, why).into())).await);
-    }
     let mut fresh = pin!(backup::fresh(&node));
     let snapshot = loop {
         match select(fresh.as_mut(), node.env.clock.sleep(SIGN_OF_LIFE)).await {

@@ -224,6 +224,10 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Self> {
+        if self.quarantined().is_some() {
+            // What is damaged must not become what a restart begins with.
+            return None;
+        }
         let last = self.saved().map_or(0, |saved| saved.bytes);
         match self.0.env.disk.available_bytes(&self.0.dir) {
             Ok(free) if free >= last + last / 4 + SNAPSHOT_ROOM_BYTES => Some(self.clone()),
@@ -243,8 +247,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, bytes: Bytes) -> io::Result<()> {
-        let from_peer = |e| io::Error::new(io::ErrorKind::InvalidData, format!("snapshot of the leader: damaged {e}"));
-        let (restored, inner) = snapshot::decode(bytes.clone()).map_err(from_peer)?;
+        let (restored, inner) = self.decode(&bytes).await?;
         if inner.last_log_id != meta.last_log_id {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "snapshot of the leader: meta and bytes disagree"));
         }

@@ -7,8 +7,9 @@
 //!
 //! Leaves out: who finds damage, and where the other state comes from (`crate::integrity`).
 
-use super::Machine;
 use super::apply::Data;
+use super::{Machine, snapshot};
+use crate::env::{Lane, run_on};
 use crate::raft::types::SnapshotMeta;
 use bytes::Bytes;
 use std::io;
@@ -43,6 +44,16 @@ impl Machine {
     /// Waits for the entries that are being applied, and lets no others begin. Cancel safe.
     pub async fn hold(&self) -> Hold<'_> {
         Hold(self.0.applying.lock().await)
+    }
+
+    /// Reads another node's snapshot whole, and proves its graphs: seconds for a million rows, so not here but in the files
+    /// lane. Cancel: it is read unheard.
+    pub async fn decode(&self, bytes: &Bytes) -> io::Result<(Data, SnapshotMeta)> {
+        let bytes = bytes.clone();
+        let read = run_on(&*self.0.env.pool, Lane::Files, move || snapshot::decode(bytes)).await;
+        let read = read.ok_or_else(|| io::Error::other("the files lane has stopped"))?;
+        let damaged = |e| io::Error::new(io::ErrorKind::InvalidData, format!("another node's snapshot is damaged {e}"));
+        read.map_err(damaged)
     }
 
     /// Puts another state in the place of this one, unless this one is further; whether it did. Durable before it is shown.
