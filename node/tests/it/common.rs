@@ -1,6 +1,6 @@
 //! Nodes inside this process, a raw stream, and the command as a child process.
 
-use engram_client::{Client, List, NodeAddress, Observation, Row, SpaceConfig, Timing, observation};
+use engram_client::{Client, Level, List, NodeAddress, Observation, Row, SpaceConfig, Timing, observation};
 use engram_node::env::Env;
 use engram_node::{Config, RunError};
 use engram_proto::transport::Channel;
@@ -126,8 +126,10 @@ pub async fn one_node(dir: &tempfile::TempDir) -> (Running, String) {
     (node, address)
 }
 
+/// All that is acked, whoever wrote it: a session's level knows this client's own writes alone.
 pub async fn rows(client: &Client) -> Vec<Row> {
-    client.list_all(List::new(SPACE)).await.expect("listed").rows
+    let list = List { level: Level::Linearizable, ..List::new(SPACE) };
+    client.list_all(list).await.expect("listed").rows
 }
 
 pub fn texts(rows: &[Row]) -> Vec<String> {
