@@ -5,7 +5,7 @@
 //! Invariants: `backup_has_what_was_acked`; `restored_whole_or_not`: the directory has its name once everything in it is
 //! durable.
 //!
-//! Leaves out: backups of what is new since the last one.
+//! Leaves out: where a backup is kept (`crate::cli::backup`).
 
 use crate::env::{Disk, Env, Lane, disk, run_on};
 use crate::identity::{Cluster, Identity};
@@ -13,7 +13,8 @@ use crate::node::Node;
 use crate::raft::log::{self, Log};
 use crate::raft::types::{LogId, Member, Membership, Snapshot, StoredMembership, Vote};
 use crate::state::integrity::Integrity;
-use crate::state::snapshot::{self, Frozen};
+use crate::state::records::Records;
+use crate::state::snapshot::{self, Frozen, Image};
 use bytes::Bytes;
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::transport::timeout;
@@ -33,9 +34,9 @@ const SNAPSHOT_STEP: Duration = Duration::from_millis(50);
 /// A restored log is empty: no segment of it needs room.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Takes a snapshot that has all that was acked before the call, and says what it is. Cancel safe: a snapshot that was
+/// Takes a snapshot that has all that was acked before the call, and says what it is but for its files. Cancel safe: a snapshot that was
 /// begun is kept by the node as its own.
-pub async fn take(node: &Node) -> Result<(BackupHead, Bytes)> {
+pub async fn take(node: &Node) -> Result<(BackupHead, Image)> {
     let cluster =
         node.identity.cluster().ok_or_else(|| Error::invalid(format!("node {} is in no cluster", node.id)))?;
     let Snapshot { meta, snapshot } = fresh(node).await?;
@@ -44,8 +45,9 @@ pub async fn take(node: &Node) -> Result<(BackupHead, Bytes)> {
         incarnation: cluster.incarnation,
         cluster_name: node.identity.cluster_name.clone(),
         log_index: meta.last_log_id.map_or(0, |id| id.index),
-        bytes: snapshot.len() as u64,
-        crc32c: crc32c::crc32c(&snapshot),
+        bytes: snapshot.manifest.len() as u64,
+        crc32c: crc32c::crc32c(&snapshot.manifest),
+        ..BackupHead::default()
     };
     Ok((head, snapshot))
 }
@@ -76,7 +78,9 @@ pub async fn fresh(node: &Node) -> Result<Snapshot> {
 /// What a data directory is made of.
 pub struct Restore {
     /// The snapshot of a backup.
-    pub snapshot: Bytes,
+    pub manifest: Bytes,
+    /// The files that it names.
+    pub records: Records,
     /// Of the cluster that was backed up.
     pub incarnation: u64,
     /// As the node will be configured.
@@ -88,8 +92,8 @@ pub struct Restore {
 }
 
 /// Proves that a snapshot can be restored: (log index, rows). The error says where it is damaged.
-pub fn prove(snapshot: Bytes) -> Result<(u64, u64), snapshot::Damaged> {
-    let (data, meta) = snapshot::decode(snapshot)?;
+pub fn prove(manifest: &Bytes, records: &Records) -> Result<(u64, u64), snapshot::Damaged> {
+    let (data, meta) = snapshot::decode(manifest, records)?;
     let rows = data.spaces.values().map(|space| u64::from(space.rows.len())).sum();
     Ok((meta.last_log_id.map_or(0, |id| id.index), rows))
 }
@@ -152,7 +156,7 @@ fn make(env: &Env, what: &Restore) -> io::Result<Made> {
         return Err(refuse(text));
     }
     let damaged = |e: snapshot::Damaged| refuse(format!("the backup's snapshot is damaged {e}; use another backup"));
-    let (mut data, _) = snapshot::decode(what.snapshot.clone()).map_err(damaged)?;
+    let (mut data, _) = snapshot::decode(&what.manifest, &what.records).map_err(damaged)?;
     let applied = data.applied.ok_or_else(|| refuse("the backup's snapshot is of an empty log".into()))?;
     let (node, mut rng) = (what.node.node, env.seed.stream("restore"));
     let identity = Identity::open(disk.clone(), beside.clone(), node, &what.cluster_name, &mut rng)?;
@@ -171,7 +175,9 @@ fn make(env: &Env, what: &Restore) -> io::Result<Made> {
     data.integrity = Integrity::default();
     let snapshots = beside.join("snapshots");
     disk.create_dir_all(&snapshots)?;
-    disk::replace(&*disk, &snapshots.join(format!("{:016x}.snap", applied.index)), &Frozen::of(&data).0.encode())?;
+    let records = Records::open(disk.clone(), beside.join("records"))?;
+    let image = Frozen::of(&data).0.encode(records.hold())?;
+    disk::replace(&*disk, &snapshots.join(format!("{:016x}.snap", applied.index)), &image.manifest)?;
     let segment_bytes = crate::config::WalConfig::default().segment_bytes;
     let dir = beside.join("wal");
     let options = log::Options { dir, segment_bytes, cache_bytes: CACHE_BYTES, identity: identity.disk_id };

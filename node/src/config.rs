@@ -58,10 +58,13 @@ pub struct RaftConfig {
     pub election_min_ms: u64,
     /// And at most.
     pub election_max_ms: u64,
-    /// Applied bytes since the last snapshot that cause the next, at least: with more rows it is half of their vectors.
+    /// Applied bytes since the last snapshot that cause the next, at least: with a larger snapshot without its record files it is half of that.
     pub snapshot_bytes: u64,
     /// Entries kept in the log behind a snapshot, for followers that are a little late.
     pub keep_entries: u64,
+    /// Seconds between two times that what was erased is removed from this node's files: each takes a snapshot, and lets
+    /// go of the log behind it.
+    pub erase_s: u64,
 }
 
 /// The write-ahead log's files.
@@ -128,6 +131,7 @@ impl Default for RaftConfig {
             election_max_ms: 1500,
             snapshot_bytes: 64 << 20,
             keep_entries: 1000,
+            erase_s: 60,
         }
     }
 }
@@ -239,6 +243,7 @@ impl Config {
         range("raft.election_min_ms", self.raft.election_min_ms, 2 * self.raft.heartbeat_ms, 60_000)?;
         range("raft.election_max_ms", self.raft.election_max_ms, self.raft.election_min_ms + 1, 120_000)?;
         range("raft.snapshot_bytes", self.raft.snapshot_bytes, 1024, 1 << 40)?;
+        range("raft.erase_s", self.raft.erase_s, 1, 86_400)?;
         range("wal.segment_bytes", self.wal.segment_bytes, 64 << 10, 4 << 30)?;
         range("wal.cache_bytes", self.wal.cache_bytes as u64, 0, 1 << 40)?;
         range("admission.high_rows", self.admission.high_rows as u64, 1, 10_000_000)?;

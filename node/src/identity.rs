@@ -11,7 +11,7 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use serde::{Deserialize, Serialize};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 const FILE: &str = "identity";
@@ -110,6 +110,18 @@ impl Identity {
                 format!("{place} is of cluster {:?}, the configuration says {cluster_name:?}", stored.cluster_name);
             return Err(refuse(format!("{text}; use another data directory, or mend `cluster`")));
         }
+        Self::of(stored, disk, path)
+    }
+
+    /// Blocking: reads the identity of `dir`, whoever it is.
+    pub fn read(disk: Arc<dyn Disk>, dir: &Path) -> io::Result<Self> {
+        let path = dir.join(FILE);
+        let stored = parse(&path, &disk::read_all(&*disk, &path, FILE_BYTES_MAX)?)?;
+        Self::of(stored, disk, path)
+    }
+
+    fn of(stored: Stored, disk: Arc<dyn Disk>, path: PathBuf) -> io::Result<Self> {
+        let place = path.display();
         let bad = |field: &str| refuse(format!("{place}: {field} is not 32 hexadecimal digits; restore the file"));
         let disk_id = unhex(&stored.disk_id).ok_or_else(|| bad("disk_id"))?;
         let cluster = match stored.cluster_id.is_empty() {
@@ -119,8 +131,8 @@ impl Identity {
                 Some(Cluster { id, incarnation: stored.incarnation })
             }
         };
-        let cluster_name = cluster_name.to_string();
-        Ok(Self { node_id, disk_id, cluster_name, cluster: RwLock::new(cluster), disk, path })
+        let (node_id, cluster_name, cluster) = (stored.node_id, stored.cluster_name, RwLock::new(cluster));
+        Ok(Self { node_id, disk_id, cluster_name, cluster, disk, path })
     }
 
     /// The cluster, once the node is in one.

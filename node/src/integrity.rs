@@ -2,7 +2,8 @@
 //!
 //! Place: a task of every node. The one that leads opens a round of digests from time to time (`state::integrity` says
 //! who differs); each votes once its graphs are as far as the round's entry; between rounds memory is read through, space
-//! by space: what changed since it was written is damage. A node that is quarantined answers no reads, hands leadership
+//! by space, and disk, record file by record file: what changed since it was written is damage. A file is fetched from
+//! another member, or written anew from memory. A node that is quarantined answers no reads, hands leadership
 //! over, takes the state of a member of the majority, and is compared again. A node that has nobody to ask stops: what it
 //! has on disk is checksummed, and is where it starts from.
 //! Invariants: `minority_quarantined`, `same_log_same_graph`.
@@ -11,9 +12,13 @@
 
 use crate::env::{Lane, run_on};
 use crate::leader::Leader;
+use crate::mend::Mender;
 use crate::node::Node;
+use crate::raft::ship;
 use crate::state::integrity::{Integrity, Round};
 use crate::state::rebuild::Hold;
+use crate::state::records::Hash;
+use crate::state::snapshot::Image;
 use crate::state::spaces::Space;
 use engram_proto::wire::log::{DigestVote, OpenRound, command};
 use futures_util::future::{Either, select};
@@ -21,6 +26,7 @@ use openraft::async_runtime::WatchReceiver;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::Status;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Between two looks at what is to be done.
@@ -40,11 +46,13 @@ const DAMAGE_BYTES_MAX: usize = 200;
 
 /// Runs until the node stops. An error means that the state is damaged and nobody has another.
 pub async fn run(node: Arc<Node>) -> Result<(), String> {
-    let mut task = Task { voted: 0, rebuilt: None, scrubbed: 0, next_scrub: Duration::ZERO, node };
+    let next_scrub = [Duration::ZERO; 2];
+    let mut task = Task { voted: 0, rebuilt: None, scrubbed: 0, scrubbed_file: None, next_scrub, node };
     loop {
         task.node.env.clock.sleep(STEP).await;
         task.open_round().await;
         task.scrub().await?;
+        task.scrub_file().await?;
         task.vote().await;
         task.repair().await?;
     }
@@ -58,7 +66,10 @@ struct Task {
     rebuilt: Option<u64>,
     /// The space that was read through last.
     scrubbed: u64,
-    next_scrub: Duration,
+    /// And the record file.
+    scrubbed_file: Option<Hash>,
+    /// When it is time again: for spaces, for files.
+    next_scrub: [Duration; 2],
 }
 
 impl Task {
@@ -106,7 +117,7 @@ impl Task {
     async fn scrub(&mut self) -> Result<(), String> {
         let (clock, state) = (&self.node.env.clock, &self.node.state);
         let begun = clock.monotonic();
-        if begun < self.next_scrub || state.damage().is_some() {
+        if begun < self.next_scrub[0] || state.damage().is_some() {
             return Ok(());
         }
         loop {
@@ -126,11 +137,42 @@ impl Task {
                 return Ok(());
             }
             let took = clock.monotonic().saturating_sub(begun);
-            self.next_scrub = clock.monotonic() + STEP.max(took * SCRUB_SHARE);
+            self.next_scrub[0] = clock.monotonic() + STEP.max(took * SCRUB_SHARE);
             if wrapped || took >= SCRUB_BUDGET {
                 return Ok(());
             }
         }
+    }
+
+    /// Reads a record file through, if it is time.
+    async fn scrub_file(&mut self) -> Result<(), String> {
+        let node = &self.node;
+        let begun = node.env.clock.monotonic();
+        let records = node.state.records().clone();
+        let next = records.held_after(self.scrubbed_file);
+        let Some(hash) = next.filter(|_| begun >= self.next_scrub[1]) else {
+            // After the last, the first again.
+            self.scrubbed_file = self.scrubbed_file.filter(|_| next.is_some());
+            return Ok(());
+        };
+        self.scrubbed_file = Some(hash);
+        let reading = records.clone();
+        let read = node.state.in_files(move || reading.read(&hash)).await.map_err(|e| e.to_string())?;
+        let took = node.env.clock.monotonic().saturating_sub(begun);
+        self.next_scrub[1] = node.env.clock.monotonic() + STEP.max(took * SCRUB_SHARE);
+        let Err(damage) = read else { return Ok(()) };
+        node.state.note_rot();
+        tracing::error!(node = node.id, damage = damage.detail, "a record file is damaged");
+        let (network, pool, clock) = (node.admin.network.clone(), node.env.pool.clone(), node.env.clock.clone());
+        let mender = Mender { node: node.id, network, pool, clock };
+        match mender.fetch(&records, hash, &node.leadership.members()).await {
+            Ok(from) => tracing::info!(node = node.id, from, %hash, "the record file was fetched from another node"),
+            Err(said) => {
+                tracing::warn!(node = node.id, said, %hash, "no other node has it; it is written anew from memory");
+                node.state.want_snapshot();
+            }
+        }
+        Ok(())
     }
 
     /// Takes another state if this node's is in doubt; once for each time that it was found to be.
@@ -182,9 +224,14 @@ impl Task {
         let (trusted, others): (Vec<u64>, Vec<u64>) = members.into_iter().partition(|id| majority.contains(id));
         for from in trusted.into_iter().chain(others) {
             let Some(member) = node.leadership.members().remove(&from) else { continue };
-            let fetched = node.admin.network.connect(from, &member).fetch_state().await;
-            let replaced = match fetched {
-                Ok(snapshot) => self.take(&hold, snapshot.snapshot).await,
+            let connection = node.admin.network.connect(from, &member);
+            let image = connection.fetch_state(async |manifest| {
+                let image = node.state.image(manifest).map_err(|e| Status::data_loss(e.to_string()))?;
+                ship::pull(&node.state, &connection, &image).await?;
+                Ok(image)
+            });
+            let replaced = match image.await {
+                Ok(image) => self.take(&hold, image).await,
                 Err(status) => Err(status.message().to_string()),
             };
             match replaced {
@@ -195,9 +242,9 @@ impl Task {
         Err(format!("no other member gave its state: {}", errors.join("; ")))
     }
 
-    async fn take(&self, hold: &Hold<'_>, bytes: bytes::Bytes) -> Result<(), String> {
+    async fn take(&self, hold: &Hold<'_>, image: Image) -> Result<(), String> {
         let node = &self.node;
-        let (data, meta) = node.state.decode(&bytes).await.map_err(|e| e.to_string())?;
+        let (data, meta) = node.state.decode(&image).await.map_err(|e| e.to_string())?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         // What is applied here must be known here to be committed.
         let deadline = node.env.clock.monotonic() + LOG_TIMEOUT;
@@ -207,7 +254,7 @@ impl Task {
             }
             node.env.clock.sleep(LOG_STEP).await;
         }
-        match node.state.replace(hold, data, meta, bytes).await.map_err(|e| e.to_string())? {
+        match node.state.replace(hold, data, meta, image).await.map_err(|e| e.to_string())? {
             true => Ok(()),
             false => Err("its state is behind this one's".into()),
         }

@@ -26,6 +26,7 @@ pub mod bench;
 pub mod config;
 mod edge;
 pub mod env;
+mod erasure;
 mod forward;
 mod gate;
 mod identity;
@@ -33,6 +34,7 @@ mod indexer;
 mod integrity;
 mod leader;
 mod live;
+mod mend;
 mod node;
 #[doc(hidden)]
 pub mod probe;
@@ -42,6 +44,8 @@ mod recall;
 mod run;
 mod session;
 pub mod state;
+#[cfg(feature = "cli")]
+mod verify;
 mod watch;
 
 #[cfg(feature = "cli")]

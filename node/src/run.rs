@@ -4,6 +4,8 @@
 //! rows drain, another voter leads, streams are told to go elsewhere, consensus stops. Nothing is served while poisoned.
 //! Invariant `no_task_dies_unseen`: a task that ends or panics while the node runs stops the node.
 
+mod open;
+
 use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::applied::{Elsewhere, Peers};
@@ -11,22 +13,21 @@ use crate::config::Config;
 use crate::edge::{grpc, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
 use crate::gate::Gate;
-use crate::identity::Identity;
 use crate::leader::{Leader, Leadership};
 use crate::live::Live;
 use crate::node::Node;
 use crate::probe::Probe;
 use crate::proposer::Proposer;
-use crate::raft::log::{self, Log};
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
 use crate::state::Machine;
-use crate::{aging, indexer, integrity, watch};
+use crate::{aging, erasure, indexer, integrity, watch};
 use engram_proto::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
 use engram_proto::transport::{Routes, World, serve_connection};
 use engram_proto::wire::peer::peer_server::PeerServer;
 use engram_proto::wire::v1::{cluster_server::ClusterServer, memory_server::MemoryServer, spaces_server::SpacesServer};
 use futures_util::FutureExt;
+use open::{Opened, open, read_state};
 use openraft::AsyncRuntime;
 use std::future::Future;
 use std::io;
@@ -81,41 +82,6 @@ pub async fn run_with(
     seeded(seed, start(env, config, stop, probe)).await
 }
 
-struct Opened {
-    identity: Arc<Identity>,
-    log: Log,
-    state: Machine,
-    _lock: Box<dyn Send + Sync>,
-}
-
-/// Blocking.
-fn open(env: Env, config: &Config) -> Result<Opened, RunError> {
-    let data = |e: io::Error| RunError::Data(e.to_string());
-    let dir = &config.data_dir;
-    env.disk.create_dir_all(dir).map_err(data)?;
-    let lock = env.disk.lock(&dir.join("lock")).map_err(|e| match e.kind() {
-        io::ErrorKind::WouldBlock => RunError::Data(format!(
-            "{} is in use by another process; stop that one, or use another directory",
-            dir.display()
-        )),
-        _ => data(e),
-    })?;
-    let mut rng = env.seed.stream("identity");
-    let identity = Identity::open(env.disk.clone(), dir.clone(), config.node_id, &config.cluster, &mut rng);
-    let identity = Arc::new(identity.map_err(data)?);
-    let options = log::Options {
-        dir: dir.join("wal"),
-        segment_bytes: config.wal.segment_bytes,
-        cache_bytes: config.wal.cache_bytes,
-        identity: identity.disk_id,
-    };
-    let (log, recovery) = Log::open(env.disk.clone(), env.pool.clone(), env.clock.clone(), options)
-        .map_err(|e| RunError::Data(e.to_string()))?;
-    tracing::info!(node = config.node_id, "{recovery}");
-    let state = Machine::open(env, config.node_id, dir.join("snapshots")).map_err(data)?;
-    Ok(Opened { identity, log, state, _lock: lock })
-}
-
 async fn start(
     env: Env,
     config: Config,
@@ -132,10 +98,11 @@ async fn start(
     let world = env.world();
     let network = Network::new(opened.identity.clone(), world.clone());
     let raft_config = Arc::new(raft_config(&config).map_err(RunError::Config)?);
-    let raft = Raft::new(id, raft_config, network.clone(), opened.log.clone(), opened.state.clone()).await;
+    let state = read_state(&env, &config, &network).await?;
+    let raft = Raft::new(id, raft_config, network.clone(), opened.log.clone(), state.clone()).await;
     let raft = raft.map_err(|e| RunError::Fatal(e.to_string()))?;
     let (stopping, stopped) = channel::channel(false);
-    let node = assemble(&env, &config, &opened, world, network, raft, stopped);
+    let node = assemble(&env, &config, (&opened, state), world, network, raft, stopped);
     tracing::info!(node = id, listen = %config.listen, peer_listen = %config.peer_listen, "node started");
     probe(Probe(node.clone()));
 
@@ -151,6 +118,7 @@ async fn start(
     tasks.spawn("aging", ages.map(|()| Ok(())));
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
+    tasks.spawn("erasure", erasure::run(node.clone()).map(|()| Ok(())));
     tasks.spawn("integrity", integrity::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
     let (closing, close) = channel::channel(false);
@@ -186,14 +154,14 @@ async fn start(
 fn assemble(
     env: &Env,
     config: &Config,
-    opened: &Opened,
+    (opened, state): (&Opened, Machine),
     world: Arc<dyn World>,
     network: Network,
     raft: Raft,
     stopping: channel::Receiver<bool>,
 ) -> Arc<Node> {
     let id = config.node_id;
-    let (identity, state) = (opened.identity.clone(), opened.state.clone());
+    let identity = opened.identity.clone();
     let admission = Admission::new(id, &config.admission);
     let leadership = Leadership::new(id, raft, network.clone(), state.clone(), env.clock.clone());
     let proposer = Proposer::new(leadership.clone(), admission.clone(), env.clock.clone());

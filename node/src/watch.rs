@@ -42,10 +42,7 @@ pub async fn run(node: Arc<Node>) -> Result<(), String> {
     }
 }
 
-/// A snapshot writes every row again: at a fixed number of new bytes each, a row would be written as often as there are
-/// such numbers after it. Half as much as is there already keeps that to a few times, however many rows come.
+/// A snapshot writes its manifest again, however little is new. Half of that in new bytes keeps it to a few times.
 fn snapshot_bytes(node: &Node) -> u64 {
-    let data = node.state.read();
-    let vectors = data.spaces.values().map(|space| u64::from(space.rows.len()) * 2 * space.shape.dim as u64);
-    node.config.raft.snapshot_bytes.max(vectors.sum::<u64>() / 2)
+    node.config.raft.snapshot_bytes.max(node.state.manifest_bytes() / 2)
 }

@@ -14,22 +14,31 @@ pub struct Backup {
     pieces: Streaming<BackupChunk>,
 }
 
+/// Some of its bytes.
+pub struct BackupPiece {
+    /// The record file that they are of, by its BLAKE3 hash; empty: the manifest, all of which comes first.
+    pub file: Bytes,
+    /// In their order; 1 MiB at most.
+    pub data: Bytes,
+}
+
 impl Backup {
-    /// The next bytes, some MiB at most; `None` after the last. Cancel safe. An error ends it: begin anew.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+    /// The next bytes; `None` after the last. Cancel safe. An error ends it: begin anew, with the files that came.
+    pub async fn next(&mut self) -> Result<Option<BackupPiece>, Error> {
         let piece = self.pieces.message().await.map_err(|status| Error::from_status(&status))?;
-        Ok(piece.map(|piece| piece.data))
+        Ok(piece.map(|BackupChunk { data, file, .. }| BackupPiece { file, data }))
     }
 }
 
 impl Client {
-    /// Asks one node, the pinned one, or any, for a snapshot of everything acked before the call. Waits as long as the node
-    /// needs to write it. Cancel safe.
-    pub async fn backup(&self) -> Result<Backup, Error> {
+    /// Asks one node, the pinned one, or any, for a snapshot of everything acked before the call, without the record files
+    /// that the caller has. Waits as long as the node needs to write it. Cancel safe.
+    pub async fn backup(&self, have: Vec<Bytes>) -> Result<Backup, Error> {
         let mut pieces = read(self, Purpose::Read, self.pool.timing.deadline, |channel, _| {
+            let request = BackupRequest { have: have.clone() };
             Box::pin(async move {
                 let mut client = ClusterClient::with_origin(channel.clone(), channel.origin());
-                Ok(client.backup(BackupRequest {}).await?.into_inner())
+                Ok(client.backup(request).await?.into_inner())
             })
         })
         .await?;

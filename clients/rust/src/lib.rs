@@ -49,7 +49,7 @@ mod watch;
 #[cfg(feature = "tcp")]
 mod world;
 
-pub use backup::Backup;
+pub use backup::{Backup, BackupPiece};
 pub use client::Client;
 pub use engram_proto::wire::v1::{
     AckStage, FieldRange, FieldValues, Filter, FilterList, Hit, Metric, NodeAddress, Observation, Precision, Priority,

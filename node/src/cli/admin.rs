@@ -1,33 +1,37 @@
 //! `engram admin`: prove what the nodes hold.
 //!
-//! `verify --backup` reads a backup whole, without a cluster. `verify` asks every member to walk its graphs and to hash them anew. A graph that its node cannot prove, or two that
-//! were proved at the same epoch and differ, end the command with exit code 1.
+//! `verify DIR` reads a backup, or the data directory of a node that is stopped, whole, without a cluster. `verify` asks
+//! every member to walk its graphs and to hash them anew. A graph that its node cannot prove, or two that were proved at the
+//! same epoch and differ, end the command with exit code 1, as damage does.
 
 use super::cluster::gather;
 use super::exit::{Code, Failure};
 use super::{Target, out};
+use crate::env::OsDisk;
+use crate::verify::Whole;
 use clap::{Args, Subcommand};
 use engram_client::{Error, VerifyResponse};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What to look at.
 #[derive(Debug, Subcommand)]
 pub enum AdminCommand {
-    /// Prove the graphs of every member: links, levels, reachability, digest.
+    /// Prove the graphs of every member: links, levels, reachability, digest; or, with a directory, all that is in it.
     Verify(VerifyArgs),
 }
 
 /// Whose graphs.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
+    /// A backup, or the data directory of a node that is stopped: it is read and proved offline, in place of a cluster.
+    #[arg(conflicts_with = "space")]
+    dir: Option<PathBuf>,
     /// One space; all of them otherwise.
     #[arg(long, default_value = "")]
     space: String,
-    /// Prove a backup in a directory in place of a cluster's graphs.
-    #[arg(long, value_name = "DIR", conflicts_with = "space")]
-    backup: Option<PathBuf>,
     /// Print the proofs as JSON.
     #[arg(long)]
     json: bool,
@@ -38,13 +42,8 @@ pub struct VerifyArgs {
 /// Does it.
 pub async fn run(command: AdminCommand) -> Result<(), Failure> {
     let AdminCommand::Verify(args) = command;
-    if let Some(dir) = &args.backup {
-        let (log_index, rows) = super::backup::verify(dir)?;
-        match args.json {
-            true => out::json(&serde_json::json!({ "log_index": log_index, "rows": rows })),
-            false => out::line(format_args!("{} is whole: {rows} rows, up to log index {log_index}", dir.display())),
-        }
-        return Ok(());
+    if let Some(dir) = &args.dir {
+        return offline(dir, args.json);
     }
     let client = args.target.client()?;
     let members = gather(&client, args.target.deadline()).await;
@@ -64,6 +63,52 @@ pub async fn run(command: AdminCommand) -> Result<(), Failure> {
         Some(failure) => Err(failure),
         None => Ok(()),
     }
+}
+
+/// Proves a directory.
+fn offline(dir: &Path, as_json: bool) -> Result<(), Failure> {
+    let place = dir.display();
+    if !dir.join("identity").exists() {
+        let (log_index, rows) = super::backup::verify(dir)?;
+        match as_json {
+            true => out::json(&serde_json::json!({ "log_index": log_index, "rows": rows })),
+            false => out::line(format_args!("{place} is whole: {rows} rows, up to log index {log_index}")),
+        }
+        return Ok(());
+    }
+    let whole = crate::verify::prove(Arc::new(OsDisk), dir).map_err(Failure::failed)?;
+    let Whole { node, cluster, snapshot_index, rows, files, log } = whole;
+    match as_json {
+        true => out::json(&serde_json::json!({
+            "node": node,
+            "cluster": cluster,
+            "snapshot_index": snapshot_index,
+            "rows": rows,
+            "record_files": files,
+            "log_entries": log.entries,
+            "log_first_index": log.first_index,
+            "log_last_index": log.last_index,
+            "torn_bytes": log.torn_bytes,
+        })),
+        false => {
+            out::line(format_args!("{place} is whole: node {node} of cluster {cluster:?}"));
+            out::line(format_args!(
+                "snapshot: {rows} rows in it and {files} record files, up to log index {snapshot_index}"
+            ));
+            let entries = log.entries;
+            match log.first_index.zip(log.last_index) {
+                Some((first, last)) => out::line(format_args!("log: {entries} entries, {first} to {last}")),
+                None => out::line(format_args!("log: no entries")),
+            }
+            if let Some((file, at)) = log.torn_at {
+                let (bytes, file) = (log.torn_bytes, file.display());
+                out::note(format_args!(
+                    "{file} ends with an unfinished write of {bytes} bytes at {at}: a start cuts it"
+                ));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// A node's address and what it said.

@@ -14,7 +14,10 @@ use tonic::Status;
 /// While the snapshot is written the member hears this often that somebody is there.
 const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
-/// Takes a snapshot and sends it; a member that is gone ends it.
+/// How long its record files are held for a member that does not let go.
+const HELD: Duration = Duration::from_secs(600);
+
+/// Takes a snapshot and sends its manifest; a member that is gone ends it.
 pub async fn run(node: Arc<Node>, out: mpsc::Sender<Result<SnapshotChunk, Status>>) {
     let mut fresh = pin!(backup::fresh(&node));
     let snapshot = loop {
@@ -25,9 +28,13 @@ pub async fn run(node: Arc<Node>, out: mpsc::Sender<Result<SnapshotChunk, Status
             Either::Right(_) => {}
         }
     };
-    for piece in ship::pieces(None, None, snapshot) {
+    for piece in ship::pieces(None, None, &snapshot.meta, snapshot.snapshot.manifest.clone()) {
         if out.send(Ok(piece)).await.is_err() {
             return;
         }
     }
+    // The snapshot's files are held for as long as the member fetches them.
+    let held = node.env.clock.sleep(HELD);
+    select(pin!(out.closed()), held).await;
+    drop(snapshot);
 }

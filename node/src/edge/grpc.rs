@@ -143,9 +143,9 @@ impl Cluster for Service {
         Ok(Response::new(TransferLeaderResponse { leader }))
     }
 
-    async fn backup(&self, _: Request<BackupRequest>) -> Answer<Answers<BackupChunk>> {
+    async fn backup(&self, request: Request<BackupRequest>) -> Answer<Answers<BackupChunk>> {
         let (out, answers) = outbox();
-        drop(Rt::spawn(backup::run(self.0.clone(), out)));
+        drop(Rt::spawn(backup::run(self.0.clone(), request.into_inner(), out)));
         Ok(Response::new(answers))
     }
 

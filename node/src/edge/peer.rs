@@ -8,14 +8,15 @@ use crate::node::Node;
 use crate::raft::ship::{self, malformed};
 use crate::raft::types::{Snapshot, TypeConfig, Vote};
 use crate::raft::wire::{Malformed, entry_from_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
+use crate::state::records::Hash;
 use engram_proto::error::{Error, Kind};
 use engram_proto::transport::timeout;
 use engram_proto::wire::log::command;
 use engram_proto::wire::peer::{
-    self, AppendResponse, AppliedRequest, AppliedResponse, FetchStateRequest, ForwardRequest, ForwardResponse, Header,
-    JoinRequest, JoinResponse, KeepAliveRequest, KeepAliveResponse, ProposeRequest, ProposeResponse, ReadIndexRequest,
-    ReadIndexResponse, SnapshotChunk, SnapshotResponse, TransferLeaderRequest, TransferLeaderResponse,
-    append_response::Outcome, peer_server::Peer,
+    self, AppendResponse, AppliedRequest, AppliedResponse, FetchFileRequest, FetchFileResponse, FetchStateRequest,
+    ForwardRequest, ForwardResponse, Header, JoinRequest, JoinResponse, KeepAliveRequest, KeepAliveResponse,
+    ProposeRequest, ProposeResponse, ReadIndexRequest, ReadIndexResponse, SnapshotChunk, SnapshotResponse,
+    TransferLeaderRequest, TransferLeaderResponse, append_response::Outcome, peer_server::Peer,
 };
 use openraft::AsyncRuntime;
 use openraft::async_runtime::WatchReceiver;
@@ -70,8 +71,16 @@ impl PeerService {
     async fn receive(&self, mut chunks: Streaming<SnapshotChunk>) -> Result<(Vote, Snapshot), Status> {
         let first = chunks.message().await?.ok_or_else(|| malformed(Malformed("snapshot: no first chunk")))?;
         self.check(first.header.as_ref())?;
+        let from = first.header.as_ref().map_or(0, |header| header.from);
         let vote = vote_from_wire(first.vote).map_err(malformed)?;
-        Ok((vote, ship::collect(first, chunks).await?))
+        let (meta, manifest) = ship::collect(first, chunks).await?;
+        let image = self.0.state.image(manifest).map_err(|e| Status::from(Error::invalid(e.to_string())))?;
+        // A node that just joined knows its cluster from the snapshot alone.
+        let member = meta.last_membership.nodes().find(|(id, _)| **id == from).map(|(_, member)| member.clone());
+        let member = member.or_else(|| self.0.leadership.members().remove(&from));
+        let member = member.ok_or_else(|| malformed(Malformed("snapshot: its sender is no member")))?;
+        ship::pull(&self.0.state, &self.0.admin.network.connect(from, &member), &image).await?;
+        Ok((vote, Snapshot { meta, snapshot: image }))
     }
 }
 
@@ -185,6 +194,17 @@ impl Peer for PeerService {
         // Not as far in time: the answer says how far.
         timeout(&*self.0.world, HOLD, watermark.wait_applied(request.at_least)).await.unwrap_or_default();
         Ok(Response::new(AppliedResponse { log_index: watermark.applied() }))
+    }
+
+    async fn fetch_file(&self, request: Request<FetchFileRequest>) -> Answer<FetchFileResponse> {
+        let request = request.into_inner();
+        self.check(request.header.as_ref())?;
+        let hash = <[u8; 32]>::try_from(&request.hash[..]).map(Hash);
+        let hash = hash.map_err(|_| malformed(Malformed("record file: its name is not a hash")))?;
+        let records = self.0.state.records().clone();
+        let read = self.0.state.in_files(move || records.read(&hash)).await.map_err(stopped)?;
+        let data = read.map_err(|e| Status::from(Error::not_found(format!("node {}: {e}", self.0.id))))?;
+        Ok(Response::new(FetchFileResponse { data }))
     }
 
     type FetchStateStream = Answers<SnapshotChunk>;

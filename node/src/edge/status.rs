@@ -61,6 +61,8 @@ fn render(node: &Node) -> String {
         "1 while this node's memory is in doubt: it answers no reads.",
         &[("", quarantined)],
     );
+    let help = "Record files that were found damaged on this node's disk since it started.";
+    text.family("record_files_damaged_total", "counter", help, &[("", node.state.rot())]);
     let help = "Log index of the last comparison of digests on which most voters agreed.";
     text.family("digests_agreed_index", "gauge", help, &[("", status.agreed_index)]);
     text.family("sessions_open", "gauge", "Open sessions.", &[("", status.sessions)]);

@@ -32,6 +32,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// And a stream of entries until the member has taken it up.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(4);
+/// And a record file.
+const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 /// And a member that sends its state until the next piece.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -113,8 +115,12 @@ impl Connection {
         self.attached(OPEN_TIMEOUT, open).await
     }
 
-    /// Fetches the member's state, with all that was committed before the call. Cancel: nothing is fetched.
-    pub async fn fetch_state(&self) -> Result<Snapshot, Status> {
+    /// Fetches the manifest of the member's state, with all that was committed before the call; `then` may fetch the files
+    /// that it names. Cancel: nothing is fetched.
+    pub async fn fetch_state<T, F: Future<Output = Result<T, Status>>>(
+        &self,
+        then: impl FnOnce(Bytes) -> F,
+    ) -> Result<T, Status> {
         let (mut client, request) = (self.client.clone(), peer::FetchStateRequest { header: self.header() });
         let chunks = self.attached(OPEN_TIMEOUT, async move { client.fetch_state(request).await }).await?;
         let (world, node) = (self.network.world.clone(), self.node);
@@ -131,16 +137,28 @@ impl Connection {
             // Those before the first piece say that it will come.
             while let Some(chunk) = chunks.try_next().await? {
                 if chunk.meta.is_some() {
-                    return ship::collect(chunk, chunks).await;
+                    return ship::collect(chunk, chunks.as_mut()).await;
                 }
             }
             Err(Status::unavailable(format!("node {} sent nothing", self.node)))
         };
-        let fetched = fetched.await;
+        let fetched = match fetched.await {
+            // The member keeps the files while the stream lives.
+            Ok((_, manifest)) => then(manifest).await,
+            Err(error) => Err(error),
+        };
+        drop(chunks);
         if fetched.is_err() {
             self.reset().await;
         }
         fetched
+    }
+
+    /// Fetches a record file. Cancel safe.
+    pub async fn fetch_file(&self, hash: Bytes) -> Result<Bytes, Status> {
+        let request = peer::FetchFileRequest { header: self.header(), hash };
+        let call = |mut client: PeerCalls| async move { client.fetch_file(request).await };
+        Ok(self.answer(FILE_TIMEOUT, call).await?.data)
     }
 
     /// Drops the connection: the next call makes another.
@@ -205,7 +223,7 @@ fn vote_request(header: Option<peer::Header>, request: &VoteRequest<TypeConfig>)
 }
 
 impl RaftNetworkV2<TypeConfig> for Connection {
-    type SnapshotData = Bytes;
+    type SnapshotData = crate::state::snapshot::Image;
 
     async fn append_entries(
         &mut self,
@@ -256,7 +274,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let mut client = self.client.clone();
-        let pieces = ship::pieces(self.header(), Some(vote), snapshot);
+        // The image holds the files that the member fetches while the call lives.
+        let Snapshot { meta, snapshot: image } = snapshot;
+        let pieces = ship::pieces(self.header(), Some(vote), &meta, image.manifest.clone());
         let call = client.install_snapshot(stream::iter(pieces));
         // Raft's wish to cancel must end the transfer itself.
         let call = std::pin::pin!(self.attached(SNAPSHOT_TIMEOUT, call));
@@ -267,6 +287,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
                 answer.map_err(|status| self.refused("snapshot", &status))?
             }
         };
+        drop(image);
         let vote = vote_from_wire(answer.vote).map_err(|e| self.unreachable("snapshot", &e.to_string()))?;
         Ok(SnapshotResponse { vote })
     }

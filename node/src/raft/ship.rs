@@ -1,10 +1,15 @@
-//! A snapshot on its way from node to node: cut into pieces, put together again, its checksums verified.
+//! A snapshot on its way from node to node: its manifest cut into pieces, put together again, its checksums verified, and
+//! then the record files that the receiver lacks, one after the other, each verified and durable before the next is asked
+//! for. That is its pace: no more than one file is on its way, so heartbeats find room; and a transfer that broke off goes on
+//! behind the last file that came.
 //!
 //! Leaves out: whether it may replace a state; Raft, or `crate::integrity`, decides.
 
-use super::types::{Snapshot, SnapshotMeta, Vote};
+use super::net::Connection;
+use super::types::{SnapshotMeta, Vote};
 use super::wire::{Malformed, meta_from_wire, meta_to_wire, vote_to_wire};
-use crate::state::{SNAPSHOT_BYTES_MAX, snapshot};
+use crate::state::snapshot::{self, Image};
+use crate::state::{Machine, SNAPSHOT_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use engram_proto::error::Error;
 use engram_proto::wire::peer::{Header, SnapshotChunk};
@@ -14,50 +19,68 @@ use tonic::Status;
 /// Bytes of one piece.
 const PIECE_BYTES: usize = 1 << 20;
 
-/// The pieces of a snapshot; the first says what it is and has no bytes.
+/// The pieces of a snapshot's manifest; the first says what it is and has no bytes.
 pub fn pieces(
     header: Option<Header>,
     vote: Option<Vote>,
-    Snapshot { meta, snapshot }: Snapshot,
-) -> impl Iterator<Item = SnapshotChunk> + Send {
+    meta: &SnapshotMeta,
+    manifest: Bytes,
+) -> impl Iterator<Item = SnapshotChunk> + Send + use<> {
     let first = SnapshotChunk {
         header,
         vote: vote.map(vote_to_wire),
-        meta: Some(meta_to_wire(&meta)),
-        total_bytes: snapshot.len() as u64,
+        meta: Some(meta_to_wire(meta)),
+        total_bytes: manifest.len() as u64,
         data: Bytes::new(),
     };
-    let rest = (0..snapshot.len()).step_by(PIECE_BYTES).map(move |at| SnapshotChunk {
-        data: snapshot.slice(at..snapshot.len().min(at + PIECE_BYTES)),
+    let rest = (0..manifest.len()).step_by(PIECE_BYTES).map(move |at| SnapshotChunk {
+        data: manifest.slice(at..manifest.len().min(at + PIECE_BYTES)),
         ..SnapshotChunk::default()
     });
     std::iter::once(first).chain(rest)
 }
 
-/// Puts one together from its first piece and the rest. Damaged bytes are refused.
+/// Puts a manifest together from its first piece and the rest, of which nothing is read beyond the last byte. Damaged
+/// bytes are refused.
 pub async fn collect(
     first: SnapshotChunk,
     mut rest: impl Stream<Item = Result<SnapshotChunk, Status>> + Send + Unpin,
-) -> Result<Snapshot, Status> {
+) -> Result<(SnapshotMeta, Bytes), Status> {
     let meta: SnapshotMeta = meta_from_wire(first.meta).map_err(malformed)?;
     if first.total_bytes > SNAPSHOT_BYTES_MAX {
         let text = format!("a snapshot of {} bytes; at most {SNAPSHOT_BYTES_MAX}", first.total_bytes);
         return Err(Error::invalid(text).into());
     }
     let mut bytes = BytesMut::from(&first.data[..]);
-    while let Some(chunk) = rest.try_next().await? {
-        if (bytes.len() + chunk.data.len()) as u64 > first.total_bytes {
-            return Err(malformed(Malformed("snapshot: more bytes than announced")));
-        }
+    while (bytes.len() as u64) < first.total_bytes {
+        let chunk = rest.try_next().await?;
+        let chunk = chunk.ok_or_else(|| malformed(Malformed("snapshot: fewer bytes than announced")))?;
         bytes.extend_from_slice(&chunk.data);
     }
     if bytes.len() as u64 != first.total_bytes {
-        return Err(malformed(Malformed("snapshot: fewer bytes than announced")));
+        return Err(malformed(Malformed("snapshot: more bytes than announced")));
     }
     // Verified before anybody hears of it: damaged bytes must not replace a good state.
     let bytes = bytes.freeze();
     snapshot::verify(&bytes).map_err(|e| Status::from(Error::invalid(format!("snapshot {e}"))))?;
-    Ok(Snapshot { meta, snapshot: bytes })
+    Ok((meta, bytes))
+}
+
+/// Fetches the record files that a snapshot names and that are not here, or damaged, from a member that has them all.
+/// Cancel: what came stays while the image lives.
+pub async fn pull(state: &Machine, from: &Connection, image: &Image) -> Result<(), Status> {
+    for hash in image.files.hashes().iter().copied() {
+        let records = state.records().clone();
+        let sound = state.in_files(move || records.read(&hash).is_ok()).await;
+        if sound.map_err(|e| Status::from(Error::in_doubt(e.to_string())))? {
+            continue;
+        }
+        let data = from.fetch_file(hash.0.to_vec().into()).await?;
+        let records = state.records().clone();
+        let taken = state.in_files(move || records.take(&hash, &data)).await.and_then(|taken| taken);
+        taken.map_err(|e| Status::from(Error::in_doubt(format!("record file {hash}: {e}"))))?;
+    }
+    Ok(())
 }
 
 /// What a peer sent makes no sense.

@@ -58,8 +58,8 @@ pub type Membership = openraft::Membership<u64, Member>;
 pub type StoredMembership = openraft::alias::StoredMembershipOf<TypeConfig>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::alias::SnapshotMetaOf<TypeConfig>;
-/// A snapshot's bytes with its meta.
-pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Bytes>;
+/// A snapshot with its meta.
+pub type Snapshot = openraft::alias::SnapshotOf<TypeConfig, crate::state::snapshot::Image>;
 /// The running consensus module.
 pub type Raft = openraft::Raft<TypeConfig, crate::state::Machine>;
 

@@ -39,6 +39,8 @@ pub struct Data {
     pub names: BTreeMap<String, u64>,
     /// Who may append.
     pub sessions: Sessions,
+    /// The log index of the last command that erased rows; 0 if none did.
+    pub erased_index: u64,
     /// Whether the members agree.
     pub integrity: Integrity,
     /// What this node has to vote on; of this life alone.
@@ -86,7 +88,7 @@ impl Data {
                 outcome::Kind::Session(SessionOutcome { session: expire.session, ..SessionOutcome::default() })
             }
             Some(command::Kind::CreateSpace(config)) => self.create_space(log_id.index, config),
-            Some(command::Kind::DropSpace(dropped)) => self.drop_space(&dropped.name),
+            Some(command::Kind::DropSpace(dropped)) => self.drop_space(log_id.index, &dropped.name),
             Some(command::Kind::Forget(forget)) => self.forget(log_id.index, &forget),
             Some(command::Kind::RaiseFloor(raise)) => self.raise_floor(log_id.index, &raise),
             Some(command::Kind::OpenRound(_)) => {
@@ -170,7 +172,7 @@ impl Data {
         }
     }
 
-    fn drop_space(&mut self, name: &str) -> outcome::Kind {
+    fn drop_space(&mut self, log_index: u64, name: &str) -> outcome::Kind {
         let Some(id) = self.names.remove(name) else { return refused(no_space(name)) };
         let open = self.sessions.open.iter().filter(|(_, session)| session.space == id);
         let ended: Vec<u64> = open.map(|(session, _)| *session).collect();
@@ -179,6 +181,7 @@ impl Data {
             self.sessions.end(session, last, self.stamp_ms);
         }
         self.spaces.remove(&id);
+        self.erased_index = log_index;
         outcome::Kind::Space(SpaceOutcome { id })
     }
 
@@ -196,6 +199,9 @@ impl Data {
             Some(space) => {
                 // A past cannot begin in the future.
                 let erased = space.raise_floor(raise.log_index.min(log_index));
+                if erased > 0 {
+                    self.erased_index = log_index;
+                }
                 outcome::Kind::Floor(FloorOutcome { floor: space.earliest(), erased })
             }
             None => refused(Error::not_found("the space was dropped")),
@@ -277,7 +283,9 @@ fn repeat(space: &Space, row: Option<u32>, sequence: u64, record: &Record) -> Re
 /// Checks again what the edge checked: the proposer may have been another version. The row that had its id is forgotten.
 fn append(space: &Space, origin: Origin, record: Record) -> Result<u32, Error> {
     check_record(&record, space.shape)?;
+    let bytes = record.encoded_len();
     let row = space.push(origin, record)?;
+    space.segments.grow(row + 1, bytes);
     if let Some(previous) = space.rows.get(row).and_then(|row| row.previous) {
         let replaced = ForgetRows { rows: vec![previous], ..ForgetRows::default() };
         space.forget(origin.log_index, origin.stamp_ms, &replaced);

@@ -8,7 +8,9 @@ mod apply;
 pub mod integrity;
 pub mod past;
 pub mod rebuild;
+pub mod records;
 pub mod rows;
+pub mod segments;
 pub mod sessions;
 pub mod snapshot;
 pub mod spaces;
@@ -26,14 +28,16 @@ use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use snapshot::Frozen;
+use records::{Held, Records};
+use snapshot::{Damaged, Frozen, Image};
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
-/// Bytes of a snapshot that this node is willing to read whole.
+/// Bytes of a snapshot without its record files that this node is willing to read whole.
 pub const SNAPSHOT_BYTES_MAX: u64 = 16 << 30;
 /// Room that must be left on the disk before a snapshot is begun, beyond the last one's size.
 const SNAPSHOT_ROOM_BYTES: u64 = 64 << 20;
@@ -46,6 +50,7 @@ struct Shared {
     node: u64,
     env: Env,
     dir: PathBuf,
+    records: Records,
     data: RwLock<Data>,
     watermark: Watermark,
     /// Wakes the indexer.
@@ -53,6 +58,9 @@ struct Shared {
     saved: Mutex<Option<Saved>>,
     /// Bytes of commands since the last snapshot.
     grown_bytes: AtomicU64,
+    /// A snapshot is wanted before it is due.
+    wanted: AtomicBool,
+    rot: AtomicU64,
     /// Locked while entries are applied, and while nothing may be.
     applying: tokio::sync::Mutex<()>,
     /// What was found wrong with `data`.
@@ -63,24 +71,56 @@ struct Shared {
 struct Saved {
     meta: SnapshotMeta,
     path: PathBuf,
-    bytes: u64,
+    manifest_bytes: u64,
+    /// Written for it: the manifest, and files that were not there.
+    written: u64,
+    files: Arc<Held>,
+}
+
+/// Why a data directory's state cannot be read.
+#[derive(Debug)]
+pub enum Unreadable {
+    /// The message says which file, where, and what to do.
+    Refused(io::Error),
+    /// Record files are damaged or gone. Members of the cluster may have them.
+    Lost(Box<Lost>),
+}
+
+impl From<io::Error> for Unreadable {
+    fn from(error: io::Error) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// Record files that a snapshot names and this node has not.
+#[derive(Debug)]
+pub struct Lost {
+    /// Where they would be; it holds all that the snapshot names.
+    pub files: Held,
+    /// The members that the snapshot knows.
+    pub members: BTreeMap<u64, Member>,
+    /// Of the first of them.
+    pub damage: Damaged,
 }
 
 impl Machine {
-    /// Blocking: reads the last snapshot of `dir`, if there is one. Errors name the file and the remedy.
-    pub fn open(env: Env, node: u64, dir: PathBuf) -> io::Result<Self> {
+    /// Blocking: reads the last snapshot in the data directory `dir`, if there is one. Errors name the file and the remedy.
+    pub fn open(env: Env, node: u64, dir: &Path) -> Result<Self, Unreadable> {
+        let records = Records::open(env.disk.clone(), dir.join("records"))?;
+        let dir = dir.join("snapshots");
         env.disk.create_dir_all(&dir)?;
         let newest = env.disk.list(&dir)?.into_iter().rfind(|name| name.ends_with(".snap"));
         let mut data = Data::default();
         let mut saved = None;
         if let Some(name) = newest {
             let path = dir.join(name);
-            let bytes = disk::read_all(&*env.disk, &path, SNAPSHOT_BYTES_MAX)?;
-            let length = bytes.len() as u64;
-            let (restored, meta) = snapshot::decode(bytes.into()).map_err(|e| damaged(&path, &e))?;
+            let manifest = Bytes::from(disk::read_all(&*env.disk, &path, SNAPSHOT_BYTES_MAX)?);
+            let (restored, meta, files) = restore(&manifest, &records, &path)?;
             data = restored;
-            saved = Some(Saved { meta, path, bytes: length });
+            let manifest_bytes = manifest.len() as u64;
+            saved = Some(Saved { meta, path, manifest_bytes, written: manifest_bytes, files: Arc::new(files) });
         }
+        records.sweep()?;
         let watermark = Watermark::default();
         let index = data.applied.map_or(0, |id| id.index);
         watermark.set_applied(index);
@@ -90,14 +130,31 @@ impl Machine {
             node,
             env,
             dir,
+            records,
             data,
             watermark,
             grown: Notify::new(),
             saved,
-            grown_bytes: AtomicU64::new(0),
+            grown_bytes: AtomicU64::default(),
+            wanted: AtomicBool::default(),
+            rot: AtomicU64::default(),
             applying: tokio::sync::Mutex::default(),
             damage: Mutex::default(),
         })))
+    }
+
+    /// Its record files.
+    pub fn records(&self) -> &Records {
+        &self.0.records
+    }
+
+    /// A manifest that came from elsewhere, with a hold on what it names; some of that may not be here yet.
+    pub fn image(&self, manifest: Bytes) -> Result<Image, Damaged> {
+        let mut files = self.0.records.hold();
+        for hash in snapshot::named(&manifest)?.0 {
+            files.add_named(hash);
+        }
+        Ok(Image { manifest, files: Arc::new(files) })
     }
 
     /// The state at one applied index, for as long as the guard lives: take what is needed and let go.
@@ -111,9 +168,29 @@ impl Machine {
         &self.0.watermark
     }
 
-    /// Whether commands of `bytes` were applied since the last snapshot was begun.
+    /// Whether commands of `bytes` were applied since the last snapshot was begun, or somebody wants one.
     pub fn snapshot_is_due(&self, bytes: u64) -> bool {
-        self.0.grown_bytes.load(Ordering::Relaxed) >= bytes
+        self.0.wanted.load(Ordering::Relaxed) || self.0.grown_bytes.load(Ordering::Relaxed) >= bytes
+    }
+
+    /// Of the last snapshot, without its record files; 0 without one.
+    pub fn manifest_bytes(&self) -> u64 {
+        self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |saved| saved.manifest_bytes)
+    }
+
+    /// The next look begins a snapshot.
+    pub fn want_snapshot(&self) {
+        self.0.wanted.store(true, Ordering::Relaxed);
+    }
+
+    /// Counts a record file that was found damaged.
+    pub fn note_rot(&self) {
+        self.0.rot.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Record files that were found damaged since the node started.
+    pub fn rot(&self) -> u64 {
+        self.0.rot.load(Ordering::Relaxed)
     }
 
     /// Ends when rows were added since the last call.
@@ -157,8 +234,9 @@ impl Machine {
         self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes a snapshot and makes it the current one, unless there is a newer one; the older files go afterwards.
-    async fn save(&self, meta: SnapshotMeta, bytes: Bytes) -> io::Result<()> {
+    /// Writes a snapshot, all of whose files are there, and makes it the current one, unless there is a newer one; the older
+    /// files go afterwards.
+    async fn save(&self, meta: SnapshotMeta, image: Image) -> io::Result<()> {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         let path = self.0.dir.join(format!("{index:016x}.snap"));
         let machine = self.clone();
@@ -167,23 +245,50 @@ impl Machine {
             if machine.saved().is_some_and(|saved| saved.meta.last_log_id > meta.last_log_id) {
                 return Ok(());
             }
-            disk::replace(disk, &path, &bytes)?;
+            machine.0.records.sync()?;
+            disk::replace(disk, &path, &image.manifest)?;
             // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
-            let saved = Saved { meta, path: path.clone(), bytes: bytes.len() as u64 };
-            *machine.0.saved.lock().unwrap_or_else(PoisonError::into_inner) = Some(saved);
-            keep_only(disk, &path)
+            let manifest_bytes = image.manifest.len() as u64;
+            let written = manifest_bytes + image.files.written;
+            let saved = Saved { meta, path: path.clone(), manifest_bytes, written, files: image.files };
+            let before = machine.0.saved.lock().unwrap_or_else(PoisonError::into_inner).replace(saved);
+            drop(before);
+            keep_only(disk, &path)?;
+            machine.0.records.sweep().map(drop)
         };
-        let written = run_on(&*self.0.env.pool, Lane::Files, write).await;
-        written.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))
+        self.in_files(write).await?
+    }
+
+    /// Does blocking work in the lane of files.
+    pub async fn in_files<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let done = run_on(&*self.0.env.pool, Lane::Files, work).await;
+        done.ok_or_else(|| io::Error::other("the files lane has stopped"))
     }
 }
 
-fn damaged(path: &Path, error: &snapshot::Damaged) -> io::Error {
-    let text = format!(
-        "{} is damaged {error}; remove this node from the cluster and add it under a new id with an empty directory",
-        path.display()
-    );
-    io::Error::new(io::ErrorKind::InvalidData, text)
+fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, SnapshotMeta, Held), Unreadable> {
+    let refused = |e: Damaged| {
+        let text = format!(
+            "{} is damaged {e}; remove this node from the cluster and add it under a new id with an empty directory",
+            path.display()
+        );
+        Unreadable::Refused(io::Error::new(io::ErrorKind::InvalidData, text))
+    };
+    let (names, meta) = snapshot::named(manifest).map_err(refused)?;
+    let mut files = records.hold();
+    for hash in names {
+        files.add_named(hash);
+    }
+    match snapshot::decode(manifest, records) {
+        Ok((data, meta)) => Ok((data, meta, files)),
+        Err(damage) if damage.lost.is_some() => {
+            // All of them at once: whoever has one may have the others.
+            files.hashes().iter().for_each(|hash| drop(records.read(hash)));
+            let members = meta.last_membership.nodes().map(|(id, member)| (*id, member.clone())).collect();
+            Err(Unreadable::Lost(Box::new(Lost { files, members, damage })))
+        }
+        Err(damage) => Err(refused(damage)),
+    }
 }
 
 /// Removes the older snapshots.
@@ -199,7 +304,7 @@ fn keep_only(disk: &dyn Disk, path: &Path) -> io::Result<()> {
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
-    type SnapshotData = Bytes;
+    type SnapshotData = Image;
     type SnapshotBuilder = Self;
 
     async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
@@ -228,7 +333,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
             // What is damaged must not become what a restart begins with.
             return None;
         }
-        let last = self.saved().map_or(0, |saved| saved.bytes);
+        // What was applied since goes into new files, graphs are written again.
+        let last = self.saved().map_or(0, |saved| saved.written) + self.0.grown_bytes.load(Ordering::Relaxed);
         match self.0.env.disk.available_bytes(&self.0.dir) {
             Ok(free) if free >= last + last / 4 + SNAPSHOT_ROOM_BYTES => Some(self.clone()),
             Ok(free) => {
@@ -246,39 +352,40 @@ impl RaftStateMachine<TypeConfig> for Machine {
         self.clone()
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, bytes: Bytes) -> io::Result<()> {
-        let (restored, inner) = self.decode(&bytes).await?;
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> io::Result<()> {
+        let (restored, inner) = self.decode(&image).await?;
         if inner.last_log_id != meta.last_log_id {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "snapshot of the leader: meta and bytes disagree"));
         }
         let hold = self.hold().await;
-        self.replace(&hold, restored, meta.clone(), bytes).await.map(drop)
+        self.replace(&hold, restored, meta.clone(), image).await.map(drop)
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
         let machine = self.clone();
         let read = move || {
-            let Some(saved) = machine.saved() else { return Ok(None) };
-            let bytes = disk::read_all(&*machine.0.env.disk, &saved.path, SNAPSHOT_BYTES_MAX)?;
-            Ok(Some(Snapshot { meta: saved.meta, snapshot: bytes.into() }))
+            let Some(Saved { meta, path, files, .. }) = machine.saved() else { return Ok(None) };
+            let manifest = disk::read_all(&*machine.0.env.disk, &path, SNAPSHOT_BYTES_MAX)?.into();
+            Ok(Some(Snapshot { meta, snapshot: Image { manifest, files } }))
         };
-        let read = run_on(&*self.0.env.pool, Lane::Files, read).await;
-        read.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")))
+        self.in_files(read).await?
     }
 }
 
 impl RaftSnapshotBuilder<TypeConfig> for Machine {
-    type SnapshotData = Bytes;
+    type SnapshotData = Image;
 
     async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
         self.0.grown_bytes.store(0, Ordering::Relaxed);
+        self.0.wanted.store(false, Ordering::Relaxed);
         let (frozen, meta) = Frozen::of(&self.read());
-        let encoded = run_on(&*self.0.env.pool, Lane::Files, move || Bytes::from(frozen.encode())).await;
-        let bytes = encoded.ok_or_else(|| io::Error::other("the files lane has stopped"))?;
-        self.save(meta.clone(), bytes.clone()).await?;
+        let files = self.0.records.hold();
+        let image = self.in_files(move || frozen.encode(files)).await??;
+        self.save(meta.clone(), image.clone()).await?;
         let index = meta.last_log_id.map_or(0, |id| id.index);
         self.0.watermark.set_snapshot(index);
-        tracing::info!(node = self.0.node, index, bytes = bytes.len(), "snapshot built");
-        Ok(Snapshot { meta, snapshot: bytes })
+        let (bytes, files, written) = (image.manifest.len(), image.files.hashes().len(), image.files.written);
+        tracing::info!(node = self.0.node, index, bytes, files, written, "snapshot built");
+        Ok(Snapshot { meta, snapshot: image })
     }
 }

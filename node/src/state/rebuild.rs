@@ -7,11 +7,10 @@
 //!
 //! Leaves out: who finds damage, and where the other state comes from (`crate::integrity`).
 
+use super::Machine;
 use super::apply::Data;
-use super::{Machine, snapshot};
-use crate::env::{Lane, run_on};
+use super::snapshot::{self, Image};
 use crate::raft::types::SnapshotMeta;
-use bytes::Bytes;
 use std::io;
 use std::sync::PoisonError;
 use tokio::sync::MutexGuard;
@@ -48,21 +47,20 @@ impl Machine {
 
     /// Reads another node's snapshot whole, and proves its graphs: seconds for a million rows, so not here but in the files
     /// lane. Cancel: it is read unheard.
-    pub async fn decode(&self, bytes: &Bytes) -> io::Result<(Data, SnapshotMeta)> {
-        let bytes = bytes.clone();
-        let read = run_on(&*self.0.env.pool, Lane::Files, move || snapshot::decode(bytes)).await;
-        let read = read.ok_or_else(|| io::Error::other("the files lane has stopped"))?;
+    pub async fn decode(&self, image: &Image) -> io::Result<(Data, SnapshotMeta)> {
+        let (image, records) = (image.clone(), self.records().clone());
+        let read = self.in_files(move || snapshot::decode(&image.manifest, &records)).await?;
         let damaged = |e| io::Error::new(io::ErrorKind::InvalidData, format!("another node's snapshot is damaged {e}"));
         read.map_err(damaged)
     }
 
     /// Puts another state in the place of this one, unless this one is further; whether it did. Durable before it is shown.
-    pub async fn replace(&self, _hold: &Hold<'_>, data: Data, meta: SnapshotMeta, bytes: Bytes) -> io::Result<bool> {
+    pub async fn replace(&self, _hold: &Hold<'_>, data: Data, meta: SnapshotMeta, image: Image) -> io::Result<bool> {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         if index < self.watermark().applied() {
             return Ok(false);
         }
-        self.save(meta, bytes).await?;
+        self.save(meta, image).await?;
         *self.0.data.write().unwrap_or_else(PoisonError::into_inner) = data;
         *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.watermark.set_applied(index);

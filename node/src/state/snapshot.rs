@@ -1,34 +1,43 @@
-//! A snapshot's bytes: everything that the log up to one index determined, checksummed by section.
+//! A snapshot: everything that the log up to one index determined. A manifest holds all but most rows and graphs, which are
+//! in record files that it names.
 //!
-//! Layout: docs/formats.md. Encoding is a function of the state and of the graphs' epochs.
+//! Layout: docs/formats.md. Encoding is a function of the state, of the graphs' epochs, and of how far they were when their
+//! files were written.
 //! Invariants: `snapshot_suffices`, a node that has only this can go on from the next log entry; `same_log_same_graph`, a
-//! graph that is taken from here goes on as one that was built here.
+//! graph that is taken from here goes on as one that was built here; `same_log_same_files`.
 //!
-//! Leaves out: a graph that was built further than the state that is written; the receiver builds it from the rows.
+//! Leaves out: what of a graph was built since its files were written, or beyond the state that is written; the receiver
+//! builds it from the rows.
 
 mod decode;
 mod encode;
+pub mod sections;
 
-pub use decode::{decode, verify};
+pub use decode::{decode, named, verify};
 pub use encode::Frozen;
 
-const MAGIC: &[u8; 8] = b"ENGSNAP\x01";
-const HEADER_BYTES: usize = 12;
+use super::records::{Hash, Held};
+use bytes::Bytes;
+use std::sync::Arc;
+
 /// Rows of one section.
 const ROWS_PER_SECTION: u32 = 256;
 const SESSIONS_PER_SECTION: usize = 1024;
-/// Bytes of a graph in one section.
-const GRAPH_PIECE_BYTES: usize = 8 << 20;
+/// Bytes of a graph in one record file.
+const GRAPH_PIECE_BYTES: usize = 4 << 20;
+/// A graph of so many bytes is in the manifest.
+const GRAPH_HERE_BYTES_MAX: usize = 64 << 10;
+/// A graph is written again once it has grown by one part in so many: over its life it is written five times at most, and
+/// whoever starts from a snapshot builds a fifth of it at most.
+const GRAPH_GROWTH: u32 = 4;
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[repr(u32)]
-enum Kind {
-    Head = 1,
-    Space = 2,
-    Rows = 3,
-    Sessions = 4,
-    End = 5,
-    Graph = 6,
+/// A snapshot as it is handed on.
+#[derive(Clone, Debug)]
+pub struct Image {
+    /// Its bytes but for the files.
+    pub manifest: Bytes,
+    /// The files that it names.
+    pub files: Arc<Held>,
 }
 
 /// Why bytes are no snapshot: at which offset, and what is wrong.
@@ -39,4 +48,6 @@ pub struct Damaged {
     pub offset: usize,
     /// What is wrong.
     pub detail: String,
+    /// The record file that would have to be there, and is not, or not as it was written.
+    pub lost: Option<Hash>,
 }

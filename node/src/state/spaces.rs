@@ -4,6 +4,7 @@
 
 use super::past::{Mark, Past};
 use super::rows::{Row, Rows};
+use super::segments::Segments;
 use engram_index::{Index, Options, Originals, Snapshot};
 use engram_proto::error::Error;
 use engram_proto::filter;
@@ -28,6 +29,8 @@ pub struct Space {
     pub rows: Rows,
     /// Codes, graph, and who is forgotten.
     pub index: Index,
+    /// The record files of the rows.
+    pub segments: Segments,
     /// When rows were forgotten, and how far back the space can be read.
     pub past: Past,
     /// The last row of each id, forgotten or not. Written by apply alone.
@@ -76,8 +79,8 @@ impl Space {
 
     fn over(id: u64, config: SpaceConfig, index: Index) -> Self {
         let shape = Shape::of(&config);
-        let (rows, past, ids) = (Rows::default(), Past::default(), RwLock::default());
-        Self { id, config, shape, rows, index, past, ids }
+        let (rows, segments, past, ids) = (Rows::default(), Segments::default(), Past::default(), RwLock::default());
+        Self { id, config, shape, rows, index, segments, past, ids }
     }
 
     /// The number of the next row, if a restored index has its code already.

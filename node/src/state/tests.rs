@@ -1,9 +1,12 @@
 //! The state machine against a naive model, and its snapshots.
 
 use super::apply::Data;
-use super::snapshot::{Frozen, decode};
+use super::records::Records;
+use super::snapshot::{Damaged, Frozen, Image, decode};
 use super::spaces::Space;
+use crate::env::OsDisk;
 use crate::raft::types::log_id;
+use bytes::Bytes;
 use engram_proto::wire::log::{
     Chunk, Command, DropSpace, Entry, ExpireSession, ForgetRows, OpenSession, Outcome, RaiseFloor, Record,
     ResumeSession, Verdict, command, outcome,
@@ -11,17 +14,24 @@ use engram_proto::wire::log::{
 use engram_proto::wire::v1::{ErrorKind, SpaceConfig};
 use proptest::prelude::*;
 use prost::Message;
+use std::sync::Arc;
+use tempfile::TempDir;
 
+mod files;
 mod graph;
 
 struct Log {
     data: Data,
     index: u64,
+    records: Records,
+    _dir: TempDir,
 }
 
 impl Log {
     fn new() -> Self {
-        let mut log = Self { data: Data::default(), index: 0 };
+        let dir = tempfile::tempdir().expect("temporary");
+        let records = Records::open(Arc::new(OsDisk), dir.path().into()).expect("opens");
+        let mut log = Self { data: Data::default(), index: 0, records, _dir: dir };
         log.apply(command::Kind::CreateSpace(space("notes")));
         log
     }
@@ -30,6 +40,23 @@ impl Log {
         self.index += 1;
         let command = Command { stamp_ms: self.index * 10, kind: Some(kind) };
         self.data.apply_command(log_id(1, self.index), &command.encode_to_vec().into()).expect("decodes")
+    }
+
+    fn freeze(&self) -> Frozen {
+        Frozen::of(&self.data).0
+    }
+
+    fn write(&self, frozen: &Frozen) -> Image {
+        frozen.encode(self.records.hold()).expect("written")
+    }
+
+    /// A snapshot's manifest; its files stay.
+    fn encode(&self) -> Bytes {
+        self.write(&self.freeze()).manifest
+    }
+
+    fn decode(&self, manifest: &Bytes) -> Result<Data, Damaged> {
+        Ok(decode(manifest, &self.records)?.0)
     }
 
     fn open(&mut self) -> u64 {
@@ -152,13 +179,13 @@ fn a_damaged_snapshot_is_refused_at_every_byte() {
     let mut log = Log::new();
     let session = log.open();
     log.send(session, session, 1, &[1, 2, 3]);
-    let good = Frozen::of(&log.data).0.encode();
-    assert!(decode(good.clone().into()).is_ok());
+    let good = log.encode().to_vec();
+    assert!(log.decode(&good.clone().into()).is_ok());
     for at in 0..good.len() {
         let mut bad = good.clone();
         bad[at] ^= 0x10;
-        assert!(decode(bad.into()).is_err(), "byte {at} of {}", good.len());
-        assert!(decode(good[..at].to_vec().into()).is_err(), "cut at {at}");
+        assert!(log.decode(&bad.into()).is_err(), "byte {at} of {}", good.len());
+        assert!(log.decode(&good[..at].to_vec().into()).is_err(), "cut at {at}");
     }
 }
 
@@ -174,12 +201,12 @@ proptest! {
         let mut sessions: Vec<(u64, u64, Vec<u8>)> = (0..3).map(|_| { let id = log.open(); (id, id, Vec::new()) }).collect();
         for (at, (who, back, rows, resume)) in steps.into_iter().enumerate() {
             if at == cut {
-                let bytes = Frozen::of(&log.data).0.encode();
-                let (restored, _) = decode(bytes.clone().into()).expect("whole");
+                let bytes = log.encode();
+                let restored = log.decode(&bytes).expect("whole");
                 prop_assert_eq!(restored.digest, log.data.digest);
                 prop_assert_eq!(&restored.sessions, &log.data.sessions);
-                prop_assert_eq!(Frozen::of(&restored).0.encode(), bytes);
                 log.data = restored;
+                prop_assert_eq!(log.encode(), bytes);
             }
             let (session, connection, taken) = &mut sessions[who];
             if resume {
@@ -240,17 +267,16 @@ fn forgets_are_counted_once_dated_and_part_of_the_snapshot() {
         space.index.build(batch, &engram_index::Inline);
     }
 
-    let (frozen, _) = Frozen::of(&log.data);
-    let bytes: bytes::Bytes = frozen.encode().into();
-    let (restored, _) = decode(bytes.clone()).expect("intact");
-    let twin = restored.space("notes").expect("there").clone();
+    let bytes = log.encode();
+    log.data = log.decode(&bytes).expect("intact");
+    let twin = log.data.space("notes").expect("there").clone();
     while let Some(batch) = twin.index.next_batch() {
         twin.index.build(batch, &engram_index::Inline);
     }
     assert_eq!(twin.index.epoch(), space.index.epoch(), "the graph of the log, forgets in their places");
     assert!(twin.index.epoch().forgets > 0);
     assert_eq!((0..=log.index).map(|index| twin.as_of(index)).collect::<Vec<_>>(), seen);
-    assert_eq!(bytes::Bytes::from(Frozen::of(&restored).0.encode()), bytes);
+    assert_eq!(log.encode(), bytes);
 }
 
 #[test]
@@ -293,10 +319,10 @@ fn a_name_replaces_and_is_forgotten_and_a_snapshot_keeps_both() {
         assert_eq!((space.until(first * 10 - 1), space.until(first * 10), space.until(u64::MAX)), (0, 4, 8));
     };
     check(&log);
-    let bytes: bytes::Bytes = Frozen::of(&log.data).0.encode().into();
-    log.data = decode(bytes.clone()).expect("intact").0;
+    let bytes = log.encode();
+    log.data = log.decode(&bytes).expect("intact");
     check(&log);
-    assert_eq!(bytes::Bytes::from(Frozen::of(&log.data).0.encode()), bytes);
+    assert_eq!(log.encode(), bytes);
 }
 
 #[test]
@@ -310,8 +336,8 @@ fn what_is_erased_leaves_its_place_and_the_same_graph() {
         let chunks = vec![Chunk { session, connection: session, first_sequence: first, records }];
         log.apply(command::Kind::Entry(Entry { chunks }));
     }
-    let before = Frozen::of(&log.data).0;
-    let whole = before.encode();
+    let before = log.freeze();
+    let whole = log.write(&before).manifest;
     let raise = |log: &mut Log, log_index: u64| {
         let outcome = log.apply(command::Kind::RaiseFloor(RaiseFloor { space: space.id, log_index }));
         match outcome.kind {
@@ -324,20 +350,20 @@ fn what_is_erased_leaves_its_place_and_the_same_graph() {
     assert_eq!(raise(&mut log, 40), (52, 0), "a floor never falls");
     let text = |row: u32| space.rows.get(row).expect("published").with(|record| record.text.clone());
     assert!(text(0).is_some(), "a snapshot that is being written holds it");
-    assert_eq!(before.encode(), whole);
+    assert_eq!(log.write(&before).manifest, whole);
     drop(before);
     assert_eq!((text(0), text(99), text(100).is_some()), (None, None, true));
     assert_eq!(raise(&mut log, u64::MAX), (log.index, 200));
     let verdict = log.send(session, session, 1, &[9]);
     assert_eq!(kind_of(&verdict), Some(ErrorKind::Invalid), "an erased row still tells a repeat from another payload");
 
-    let bytes = Frozen::of(&log.data).0.encode();
+    let bytes = log.encode();
     assert_eq!(
         (count(&whole, b"payload "), count(&bytes, b"payload ")),
         (400, 100),
         "erased text is in no new snapshot"
     );
-    let (restored, _) = decode(bytes.clone().into()).expect("intact");
+    let restored = log.decode(&bytes).expect("intact");
     let twin = restored.space("notes").expect("there").clone();
     for built in [&space, &twin] {
         while let Some(batch) = built.index.next_batch() {
@@ -351,7 +377,8 @@ fn what_is_erased_leaves_its_place_and_the_same_graph() {
         (0..100).map(name).collect::<Vec<_>>()
     };
     assert_eq!(living(&twin), living(&space));
-    assert!(Frozen::of(&restored).0.encode() == Frozen::of(&log.data).0.encode(), "equal states, equal epochs");
+    let again = log.write(&Frozen::of(&restored).0).manifest;
+    assert!(again == log.encode(), "equal states, equal epochs");
 }
 
 fn count(bytes: &[u8], text: &[u8]) -> usize {

@@ -18,6 +18,7 @@ mod golden;
 mod lead;
 mod pace;
 mod process;
+mod records;
 mod rows;
 mod spool;
 mod three_nodes;

@@ -53,9 +53,9 @@ pub fn create(disk: &dyn Disk, dir: &Path, identity: &[u8; 16]) -> io::Result<()
 
 impl Mark {
     /// Reads the newer whole slot.
-    pub fn open(disk: &dyn Disk, dir: &Path, identity: &[u8; 16]) -> Result<Self, OpenError> {
+    pub fn open(disk: &dyn Disk, dir: &Path, identity: &[u8; 16], mode: Open) -> Result<Self, OpenError> {
         let path = dir.join(NAME);
-        let file = disk.open(&path, Open::Write)?;
+        let file = disk.open(&path, mode)?;
         let mut newest: Option<(u64, Position)> = None;
         for at in [0, STEP] {
             let mut slot = [0; SLOT];

@@ -25,12 +25,13 @@ mod writer;
 pub use report::{OpenError, Recovery};
 pub use writer::Counters;
 
-use crate::env::{Clock, Disk, Lane, Pool, run_on};
+use crate::env::{Clock, Disk, Lane, Open, Pool, run_on};
 use crate::raft::types::LogId;
 use state::{Op, State};
 use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::{future::Future, io, path::PathBuf};
+use std::{future::Future, io};
 use tokio::sync::{Notify, oneshot, watch};
 use writer::{MARK_EVERY, Writer, Written};
 
@@ -52,6 +53,12 @@ impl Options {
     pub fn new(dir: PathBuf, identity: [u8; 16]) -> Self {
         Self { dir, segment_bytes: 64 << 20, cache_bytes: 64 << 20, identity }
     }
+}
+
+/// Reads a log without changing anything: what opening would find, or why it would refuse. Blocking.
+pub fn examine(disk: &dyn Disk, dir: &Path, identity: &[u8; 16]) -> Result<Recovery, OpenError> {
+    let mark = mark::Mark::open(disk, dir, identity, Open::Read)?;
+    recover::examine(disk, dir, identity, &mark)
 }
 
 /// No segment is smaller: its header, its first records, and something.
@@ -94,13 +101,13 @@ impl Log {
             }
             mark::create(&*disk, &options.dir, &options.identity)?;
         }
-        let mark = mark::Mark::open(&*disk, &options.dir, &options.identity)?;
+        let mark = mark::Mark::open(&*disk, &options.dir, &options.identity, Open::Write)?;
         let recovered = recover::recover(&*disk, &options, &mark)?;
-        let recover::Replay { view, index, highest, .. } = recovered.replay;
+        let recover::Replay { view, index, spans, .. } = recovered.replay;
         let oldest = recovered.files.first_key_value().map_or(1, |(number, _)| *number);
         let mut state = State::new(view.clone(), index, recovered.files);
         let at = (oldest, recovered.active);
-        let writer = Writer::open(disk, clock.clone(), options.clone(), mark, at, (view, highest))?;
+        let writer = Writer::open(disk, clock.clone(), options.clone(), mark, at, (view, spans))?;
         let (number, file) = writer.active();
         state.files.insert(number, file);
         publish(&mut state, &writer);
@@ -157,6 +164,17 @@ impl Log {
         }
     }
 
+    /// The lowest index of an entry, purged or not, whose bytes are in the log's files; `None`: there is no entry.
+    pub fn lowest(&self) -> Option<u64> {
+        self.0.state().lowest
+    }
+
+    /// Goes on in another segment, so that the files of what is there can go once it is purged. Returns at once; has no
+    /// effect while the disk is full, or when the log is poisoned.
+    pub fn roll(&self) {
+        drop(self.0.submit(|_| Ok(Some(Op::Roll))));
+    }
+
     /// Runs as long as the node: writes what was left for later (committed marks, the durable mark within 50 ms)
     /// and asks a full disk again. Ends when the log is poisoned.
     pub fn tend(&self) -> impl Future<Output = ()> + Send + 'static {
@@ -180,7 +198,7 @@ impl Log {
 fn publish(state: &mut State, writer: &Writer) {
     let outcome = writer.outcome();
     (state.vote, state.counters) = (outcome.vote, outcome.counters);
-    (state.full, state.unmarked) = (outcome.full, outcome.unmarked);
+    (state.full, state.unmarked, state.lowest) = (outcome.full, outcome.unmarked, outcome.lowest);
     state.files.retain(|number, _| *number >= outcome.oldest);
 }
 

@@ -10,9 +10,10 @@ use super::index::{Index, Place};
 use super::mark::{self, Mark};
 use super::record::{Record, View};
 use super::report::{OpenError, Recovery};
-use super::segment::{self, Segment};
+use super::segment::{self, Segment, Span, widen};
 use crate::env::disk::{Disk, File, Open, read_exact_at};
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::path::{Path, PathBuf};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1 << 20;
@@ -24,8 +25,8 @@ pub struct Replay {
     pub view: View,
     /// Where the live entries are.
     pub index: Index,
-    /// Highest index that was ever written in each segment.
-    pub highest: BTreeMap<u64, u64>,
+    /// The indexes of all entries that were ever written in each segment.
+    pub spans: BTreeMap<u64, Span>,
     /// Entries below this are in segments that are gone, unless purged; 0: none is missing.
     lost_before: u64,
     begun: bool,
@@ -47,8 +48,7 @@ impl Replay {
                     let at = Some(Position { segment, offset: frame.offset });
                     let term = id.committed_leader_id().term;
                     self.index.push(id.index, Place { term, at, len: frame.payload.len() as u32 });
-                    let highest = self.highest.entry(segment).or_default();
-                    *highest = (*highest).max(id.index);
+                    widen(&mut self.spans, segment, id.index);
                 }
                 Record::Truncate(last) => {
                     let from = last.map_or(0, |last| last.index.saturating_add(1));
@@ -93,16 +93,16 @@ pub struct Recovered {
     pub report: Recovery,
 }
 
-fn found(disk: &dyn Disk, options: &Options) -> Result<Vec<Found>, OpenError> {
+fn found(disk: &dyn Disk, dir: &Path, mode: Open) -> Result<Vec<Found>, OpenError> {
     let mut all = Vec::<Found>::new();
-    for name in disk.list(&options.dir)? {
+    for name in disk.list(dir)? {
         let Some(number) = segment::number(&name) else { continue };
-        let path = options.dir.join(&name);
+        let path = dir.join(&name);
         if let Some(before) = all.last().filter(|before| before.number + 1 != number) {
-            let missing = segment::path(&options.dir, before.number + 1);
+            let missing = segment::path(dir, before.number + 1);
             return Err(OpenError::rot(missing, 0, "this segment is missing, a later one is there"));
         }
-        let file: Arc<dyn File> = disk.open(&path, Open::Write)?.into();
+        let file: Arc<dyn File> = disk.open(&path, mode)?.into();
         let len = file.len()?;
         all.push(Found { number, path, file, len });
     }
@@ -221,13 +221,27 @@ impl Walk<'_> {
 
 /// Reads everything, then cuts a torn tail. Blocking.
 pub fn recover(disk: &dyn Disk, options: &Options, mark: &Mark) -> Result<Recovered, OpenError> {
-    let all = found(disk, options)?;
-    let sum = Sum::of(&options.identity);
+    let all = found(disk, &options.dir, Open::Write)?;
+    let (replay, end) = walk(&all, &options.dir, &options.identity, mark)?;
+    let torn = torn(&all, &end)?;
+    cut(disk, options, &all, &end, &torn)?;
+    finish(options.dir.clone(), all, &end, replay, &torn)
+}
+
+/// Reads everything and changes nothing; what is torn is told. Blocking.
+pub fn examine(disk: &dyn Disk, dir: &Path, identity: &[u8; 16], mark: &Mark) -> Result<Recovery, OpenError> {
+    let all = found(disk, dir, Open::Read)?;
+    let (replay, end) = walk(&all, dir, identity, mark)?;
+    let torn = torn(&all, &end)?;
+    Ok(finish(dir.to_path_buf(), all, &end, replay, &torn)?.report)
+}
+
+fn walk(all: &[Found], dir: &Path, identity: &[u8; 16], mark: &Mark) -> Result<(Replay, End), OpenError> {
     let (replay, end) = (Replay::default(), End::default());
-    let mut walk = Walk { all: &all, identity: &options.identity, sum, replay, end, mark: mark.at };
+    let mut walk = Walk { all, identity, sum: Sum::of(identity), replay, end, mark: mark.at };
     let reaches = |found: &Found| found.number >= mark.at.segment;
     if mark.at != mark::NEW && !(all.last().is_some_and(reaches) && all[0].number <= mark.at.segment) {
-        let missing = segment::path(&options.dir, mark.at.segment);
+        let missing = segment::path(dir, mark.at.segment);
         return Err(OpenError::rot(missing, 0, "this segment is missing, the durable mark names it"));
     }
     for slot in 0..all.len() {
@@ -242,42 +256,54 @@ pub fn recover(disk: &dyn Disk, options: &Options, mark: &Mark) -> Result<Recove
     if lost > purged.map_or(0, |purged| purged.index.saturating_add(1)) {
         return Err(walk.rot(0, BLOCK, "entries before this segment are missing and not purged"));
     }
-    let Walk { replay, end, .. } = walk;
-    let mut report = Recovery { dir: options.dir.clone(), ..Recovery::default() };
-    cut(disk, options, &all, &end, &mut report)?;
-    finish(all, &end, replay, report)
+    Ok((walk.replay, walk.end))
+}
+
+/// What follows the end: by place in the list, from where on, and how many bytes up to the last that is not zero.
+#[derive(Default)]
+struct Torn {
+    /// In the last whole segment.
+    tail: Option<(usize, u64, usize)>,
+    /// Whole files, the last first; one that is blank was made ahead of need if it is the next.
+    later: Vec<(usize, usize)>,
+}
+
+fn torn(all: &[Found], end: &End) -> Result<Torn, OpenError> {
+    let whole = if end.at.is_some() { end.slot + 1 } else { 0 };
+    let used = |bytes: &[u8]| match blank(bytes) {
+        true => 0,
+        false => bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
+    };
+    let mut torn = Torn::default();
+    for (slot, later) in all.iter().enumerate().skip(whole).rev() {
+        let used = used(&later.bytes()?);
+        if used > 0 || slot > whole {
+            torn.later.push((slot, used));
+        }
+    }
+    if let Some(at) = end.at {
+        let bytes = all[end.slot].bytes()?;
+        let used = used(&bytes[at.offset as usize..]);
+        torn.tail = (used > 0).then_some((end.slot, at.offset, used));
+    }
+    Ok(torn)
 }
 
 /// Cuts what follows the end. Later segments go first: were power lost between the two, nothing would be
 /// taken for continuing.
-fn cut(disk: &dyn Disk, options: &Options, all: &[Found], end: &End, report: &mut Recovery) -> Result<(), OpenError> {
-    let whole = if end.at.is_some() { end.slot + 1 } else { 0 };
-    for (slot, later) in all.iter().enumerate().skip(whole).rev() {
-        let bytes = later.bytes()?;
-        let torn = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        if torn == 0 && slot == whole {
-            continue; // made ahead of need, not yet begun
-        }
-        if torn > 0 {
-            report.torn_bytes += torn as u64;
-            report.torn_at = Some((later.path.clone(), 0));
-        }
-        disk.remove(&later.path)?;
+fn cut(disk: &dyn Disk, options: &Options, all: &[Found], end: &End, torn: &Torn) -> Result<(), OpenError> {
+    for (slot, _) in &torn.later {
+        disk.remove(&all[*slot].path)?;
         disk.sync_dir(&options.dir)?;
     }
-    let Some(at) = end.at else { return Ok(()) };
-    let active = &all[end.slot];
-    let bytes = active.bytes()?;
-    let tail = &bytes[at.offset as usize..];
-    if !blank(tail) {
-        let torn = tail.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-        report.torn_bytes += torn as u64;
-        report.torn_at = Some((active.path.clone(), at.offset));
-        zero(&*active.file, at.offset, torn)?;
+    if let Some((slot, offset, used)) = torn.tail {
+        zero(&*all[slot].file, offset, used)?;
     }
     // What was read may never have been synced; from here on it counts.
-    active.file.sync_data()?;
-    Ok(())
+    match end.at {
+        Some(_) => Ok(all[end.slot].file.sync_data()?),
+        None => Ok(()),
+    }
 }
 
 fn zero(file: &dyn File, mut offset: u64, mut len: usize) -> io::Result<()> {
@@ -289,7 +315,14 @@ fn zero(file: &dyn File, mut offset: u64, mut len: usize) -> io::Result<()> {
     Ok(())
 }
 
-fn finish(all: Vec<Found>, end: &End, replay: Replay, mut report: Recovery) -> Result<Recovered, OpenError> {
+fn finish(dir: PathBuf, all: Vec<Found>, end: &End, replay: Replay, torn: &Torn) -> Result<Recovered, OpenError> {
+    let mut report = Recovery { dir, ..Recovery::default() };
+    for (slot, offset, used) in torn.later.iter().map(|(slot, used)| (*slot, 0, *used)).chain(torn.tail) {
+        if used > 0 {
+            report.torn_bytes += used as u64;
+            report.torn_at = Some((all[slot].path.clone(), offset));
+        }
+    }
     let whole = if end.at.is_some() { end.slot + 1 } else { 0 };
     let files: BTreeMap<_, _> = all.into_iter().take(whole).map(|found| (found.number, found.file)).collect();
     let active = match (end.at, files.last_key_value()) {

@@ -2,6 +2,7 @@
 
 use crate::env::disk::{Disk, File, Open};
 use std::{
+    collections::BTreeMap,
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -55,4 +56,13 @@ pub fn prepare(disk: &dyn Disk, dir: &Path, number: u64, generation: u64, room: 
     file.sync_data()?;
     disk.sync_dir(dir)?;
     Ok(Segment { number, generation, file, room, end: 0 })
+}
+
+/// The lowest and the highest index of entries.
+pub type Span = (u64, u64);
+
+/// An entry was written in a segment.
+pub fn widen(spans: &mut BTreeMap<u64, Span>, segment: u64, index: u64) {
+    let (low, high) = spans.entry(segment).or_insert((index, index));
+    (*low, *high) = ((*low).min(index), (*high).max(index));
 }

@@ -33,6 +33,8 @@ pub enum Op {
     Committed(Option<LogId>),
     /// Everything before is durable, and the mark says so.
     Flush(Done),
+    /// The next group begins a segment.
+    Roll,
 }
 
 impl Op {
@@ -55,7 +57,7 @@ impl Op {
         match self {
             Self::Append(_, done) => done.io_completed(result),
             Self::Vote(_, done) | Self::Flush(done) => drop(done.send(result)),
-            Self::Truncate(_) | Self::Purge(_) | Self::Committed(_) => {}
+            Self::Truncate(_) | Self::Purge(_) | Self::Committed(_) | Self::Roll => {}
         }
     }
 }
@@ -123,6 +125,8 @@ pub struct State {
     pub full: bool,
     /// The mark is behind.
     pub unmarked: bool,
+    /// Of all entries in the files.
+    pub lowest: Option<u64>,
     /// Why nothing more is written, for good.
     pub poisoned: Option<Arc<str>>,
     /// Open segments.
@@ -144,6 +148,7 @@ impl State {
             busy: false,
             full: false,
             unmarked: false,
+            lowest: None,
             poisoned: None,
             files,
             counters: Counters::default(),

@@ -9,7 +9,7 @@ use super::Options;
 use super::format::{BLOCK, GroupBuilder, Header, Position, Sum};
 use super::mark::Mark;
 use super::record::{Record, View, put_entry};
-use super::segment::{self, Segment};
+use super::segment::{self, Segment, Span, widen};
 use super::state::Op;
 use crate::env::{Clock, Disk};
 use crate::raft::types::LogId;
@@ -53,7 +53,7 @@ pub struct Writer {
     space_asked: Option<Duration>,
     /// As written.
     view: View,
-    highest: BTreeMap<u64, u64>,
+    spans: BTreeMap<u64, Span>,
     durable: Position,
     mark: Mark,
     /// The group's memory, used again.
@@ -94,7 +94,7 @@ impl Writer {
         options: Arc<Options>,
         mark: Mark,
         (oldest, active): (u64, Option<Segment>),
-        (view, highest): (View, BTreeMap<u64, u64>),
+        (view, spans): (View, BTreeMap<u64, Span>),
     ) -> io::Result<Self> {
         let begun = active.is_some();
         let active = match active {
@@ -113,7 +113,7 @@ impl Writer {
             full: false,
             space_asked: None,
             view,
-            highest,
+            spans,
             durable,
             mark,
             buffer: Vec::new(),
@@ -164,7 +164,7 @@ impl Writer {
                         break;
                     }
                     self.buffer = batch.group.bytes;
-                    if !self.begin_segment(need)? && !hoist_purge(ops) {
+                    if !self.begin_segment(need)? && !hoist_purge(ops) && !drop_roll(ops) {
                         return Ok(None);
                     }
                     batch = self.batch();
@@ -200,6 +200,9 @@ impl Writer {
             }
             Op::Committed(id) => Record::Committed(*id).put(&mut batch.group),
             Op::Flush(_) => batch.written.tidying.flush = true,
+            // What is in the segment is written first.
+            Op::Roll if batch.base > 0 => return Err(0),
+            Op::Roll => {}
         }
         let kept = match self.full && batch.base > 0 && !op.essential() {
             true => KEPT_BYTES.min(self.active.room / 8),
@@ -234,10 +237,7 @@ impl Writer {
         for op in &written.ops {
             self.apply(op).map_err(io::Error::other)?;
         }
-        if let Some(highest) = written.placed.iter().map(|(id, ..)| id.index).max() {
-            let known = self.highest.entry(self.active.number).or_default();
-            *known = highest.max(*known);
-        }
+        written.placed.iter().for_each(|(id, ..)| widen(&mut self.spans, self.active.number, id.index));
         Ok(())
     }
 
@@ -250,7 +250,7 @@ impl Writer {
             Op::Truncate(last) => self.view.apply(&Record::Truncate(*last)),
             Op::Purge(upto) => self.view.apply(&Record::Purge(*upto)),
             Op::Committed(id) => self.view.apply(&Record::Committed(*id)),
-            Op::Flush(_) => Ok(()),
+            Op::Flush(_) | Op::Roll => Ok(()),
         }
     }
 
@@ -278,12 +278,12 @@ impl Writer {
     fn remove_purged(&mut self) -> io::Result<()> {
         let Some(purged) = self.view.purged else { return Ok(()) };
         while self.oldest < self.active.number
-            && self.highest.get(&self.oldest).is_none_or(|highest| *highest <= purged.index)
+            && self.spans.get(&self.oldest).is_none_or(|(_, highest)| *highest <= purged.index)
         {
             self.set_mark()?; // it never names a segment that is gone
             self.disk.remove(&segment::path(&self.options.dir, self.oldest))?;
             self.disk.sync_dir(&self.options.dir)?;
-            self.highest.remove(&self.oldest);
+            self.spans.remove(&self.oldest);
             self.oldest += 1;
             self.space_asked = None;
         }
@@ -327,7 +327,8 @@ impl Writer {
     /// After a group or an opening.
     pub fn outcome(&self) -> Outcome {
         let (oldest, full, unmarked) = (self.oldest, self.full, self.mark.at < self.durable);
-        Outcome { vote: self.view.vote, oldest, full, unmarked, counters: self.counters }
+        let lowest = self.spans.values().map(|(lowest, _)| *lowest).min();
+        Outcome { vote: self.view.vote, oldest, full, unmarked, lowest, counters: self.counters }
     }
 }
 
@@ -341,6 +342,8 @@ pub struct Outcome {
     pub full: bool,
     /// The mark is behind.
     pub unmarked: bool,
+    /// Of all entries in the files.
+    pub lowest: Option<u64>,
     /// For metrics.
     pub counters: Counters,
 }
@@ -352,4 +355,9 @@ fn hoist_purge(ops: &mut VecDeque<Op>) -> bool {
     let passes = |op: &Op| matches!(op, Op::Purge(upto) if upto.index < first);
     let purge = ops.iter().position(passes).and_then(|at| ops.remove(at));
     purge.map(|purge| ops.push_front(purge)).is_some()
+}
+
+/// A full disk has no other segment to go on in.
+fn drop_roll(ops: &mut VecDeque<Op>) -> bool {
+    ops.pop_front_if(|op| matches!(op, Op::Roll)).is_some()
 }

@@ -3,60 +3,94 @@
 use super::super::apply::Data;
 use super::super::integrity::Integrity;
 use super::super::past::Mark;
+use super::super::records::{Hash, Records};
+use super::super::segments::{Checkpoint, Written};
 use super::super::sessions::{Run, Session, Tombstone};
 use super::super::spaces::{Origin, Space};
-use super::{Damaged, HEADER_BYTES, Kind, MAGIC};
+use super::Damaged;
+use super::sections::{Kind, RECORDS, SNAPSHOT, SNAPSHOT_1, Sections};
 use crate::raft::types::{SnapshotMeta, log_id};
 use crate::raft::wire::meta_from_wire;
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use engram_index::Index;
 use engram_proto::wire::log::{
-    ForgetRows, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSessions, SnapshotSpace,
+    ForgetRows, SnapshotFile, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSessions, SnapshotSpace,
 };
 use engram_proto::wire::peer;
 use prost::Message;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::vec;
 
-/// Reads a snapshot whole; nothing of it is used when any part is damaged. Checksums say that bytes are as they were
-/// written, not that they were right: graphs are proved too, and if one is not what its digest says, all are left out, to be
-/// built from the rows.
-pub fn decode(bytes: Bytes) -> Result<(Data, SnapshotMeta), Damaged> {
-    let read = Reader { rest: bytes.clone(), graphs: true, ..Reader::default() }.state()?;
+/// Reads a snapshot whole; nothing of it is used when any part is damaged, or a record file that it names is lost. Checksums
+/// say that bytes are as they were written, not that they were right: graphs are proved too, and if one is not what its
+/// digest says, all are left out, to be built from the rows.
+pub fn decode(manifest: &Bytes, records: &Records) -> Result<(Data, SnapshotMeta), Damaged> {
+    let read = Reader::begin(manifest, records, true)?.state()?;
     let broken = |space: &Arc<Space>| Some((space.id, space.index.check().err()?));
     match read.0.spaces.values().find_map(broken) {
         None => Ok(read),
         Some((space, broken)) => {
             tracing::error!(space, %broken, "a snapshot's graph was damaged before it was written: it is built anew");
-            Reader { rest: bytes, ..Reader::default() }.state()
+            Reader::begin(manifest, records, false)?.state()
         }
     }
 }
 
-/// Checks the framing and every checksum without building a state.
-pub fn verify(bytes: &Bytes) -> Result<(), Damaged> {
-    let mut reader = Reader { rest: bytes.clone(), ..Reader::default() };
-    reader.magic()?;
-    while reader.section()?.0 != Kind::End {}
-    match reader.rest.is_empty() {
-        true => Ok(()),
-        false => Err(reader.damaged("bytes after the end")),
-    }
+/// Checks a manifest's framing and every checksum without building a state.
+pub fn verify(manifest: &Bytes) -> Result<(), Damaged> {
+    let (mut sections, _) = begin(manifest)?;
+    while sections.section()?.is_some() {}
+    Ok(())
 }
 
-#[derive(Default)]
-struct Reader {
-    rest: Bytes,
+/// The record files that a manifest names, each once, and what it covers.
+pub fn named(manifest: &Bytes) -> Result<(BTreeSet<Hash>, SnapshotMeta), Damaged> {
+    let (mut sections, _) = begin(manifest)?;
+    let (mut files, mut meta) = (BTreeSet::new(), None);
+    while let Some((kind, payload)) = sections.section()? {
+        match kind {
+            Kind::Head => meta = Some(head_meta(&sections, sections.message(payload)?)?),
+            Kind::Space => {
+                let space: SnapshotSpace = sections.message(payload)?;
+                for file in space.graph.iter().chain(&space.segments) {
+                    files.insert(hash(&sections, file)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok((files, meta.ok_or_else(|| sections.damaged("no head section"))?))
+}
+
+fn begin(manifest: &Bytes) -> Result<(Sections, bool), Damaged> {
+    let (sections, version) = Sections::begin(manifest.clone(), &[SNAPSHOT_1, SNAPSHOT])?;
+    Ok((sections, version > 0))
+}
+
+fn hash(sections: &Sections, file: &SnapshotFile) -> Result<Hash, Damaged> {
+    let hash = <[u8; 32]>::try_from(&file.hash[..]);
+    hash.map(Hash).map_err(|_| sections.damaged("a record file's name is not a hash"))
+}
+
+fn head_meta(sections: &Sections, head: SnapshotHead) -> Result<SnapshotMeta, Damaged> {
+    let wire: peer::SnapshotMeta = sections.message(head.meta)?;
+    meta_from_wire(Some(wire)).map_err(|e| sections.damaged(e.to_string()))
+}
+
+struct Reader<'a> {
+    sections: Sections,
+    records: &'a Records,
     /// Whether to take graphs as they are.
     graphs: bool,
-    offset: usize,
+    /// Whether the manifest says where rows are cut; else they are cut anew.
+    cut: bool,
     /// Erased rows that are still to come.
     erased: i64,
     /// By space: the forgets that wait for their place among the rows.
     forgets: BTreeMap<u64, Forgets>,
-    /// Of the next space, as far as it has come.
+    /// Of the next space, what the manifest itself has.
     graph: Vec<u8>,
 }
 
@@ -69,25 +103,25 @@ struct Forgets {
     known: u32,
 }
 
-impl Reader {
+impl<'a> Reader<'a> {
+    fn begin(manifest: &Bytes, records: &'a Records, graphs: bool) -> Result<Self, Damaged> {
+        let (sections, cut) = begin(manifest)?;
+        let (forgets, graph) = (BTreeMap::new(), Vec::new());
+        Ok(Self { sections, records, graphs, cut, erased: 0, forgets, graph })
+    }
+
     fn state(mut self) -> Result<(Data, SnapshotMeta), Damaged> {
-        self.magic()?;
         let mut data = Data::default();
         let mut meta = None;
-        loop {
-            let (kind, payload) = self.section()?;
+        while let Some((kind, payload)) = self.sections.section()? {
             match kind {
                 Kind::Head => meta = Some(self.head(&mut data, payload)?),
                 Kind::Space => self.space(&mut data, payload)?,
-                Kind::Rows => self.rows(&mut data, payload)?,
+                Kind::Rows => self.rows(&data, payload)?,
                 Kind::Sessions => self.sessions(&mut data, payload)?,
-                Kind::Graph if self.graphs => self.graph.extend_from_slice(&payload),
-                Kind::Graph => {}
-                Kind::End => break,
+                Kind::Graph => self.graph.extend_from_slice(&payload),
+                Kind::End => unreachable!("told apart by its reader"),
             }
-        }
-        if !self.rest.is_empty() {
-            return Err(self.damaged("bytes after the end"));
         }
         if data.spaces.values().any(|space| space.rows.len() != space.index.rows()) {
             return Err(self.damaged("a graph of more rows than there are"));
@@ -103,49 +137,31 @@ impl Reader {
     }
 
     fn damaged(&self, detail: impl Into<String>) -> Damaged {
-        Damaged { offset: self.offset, detail: detail.into() }
-    }
-
-    fn take(&mut self, bytes: usize) -> Result<Bytes, Damaged> {
-        if self.rest.len() < bytes {
-            return Err(self.damaged(format!("{} bytes left where {bytes} should follow", self.rest.len())));
-        }
-        self.offset += bytes;
-        Ok(self.rest.split_to(bytes))
-    }
-
-    fn magic(&mut self) -> Result<(), Damaged> {
-        match *self.take(MAGIC.len())? == *MAGIC {
-            true => Ok(()),
-            false => Err(Damaged { offset: 0, detail: "not a snapshot of this version".into() }),
-        }
-    }
-
-    fn section(&mut self) -> Result<(Kind, Bytes), Damaged> {
-        let start = self.offset;
-        let at = |detail: String| Damaged { offset: start, detail };
-        let header = self.take(HEADER_BYTES)?;
-        let (kind, length, crc) = {
-            let mut fields = header.clone();
-            (fields.get_u32_le(), fields.get_u32_le(), fields.get_u32_le())
-        };
-        let payload = self.take(length as usize)?;
-        if crc32c::crc32c_append(crc32c::crc32c(&header[..8]), &payload) != crc {
-            return Err(at("checksum does not match".into()));
-        }
-        let kinds = [Kind::Head, Kind::Space, Kind::Rows, Kind::Sessions, Kind::End, Kind::Graph];
-        let kind = kinds.into_iter().find(|known| *known as u32 == kind);
-        Ok((kind.ok_or_else(|| at("section not known to this version".into()))?, payload))
+        self.sections.damaged(detail)
     }
 
     fn message<M: Message + Default>(&self, payload: Bytes) -> Result<M, Damaged> {
-        M::decode(payload).map_err(|e| self.damaged(e.to_string()))
+        self.sections.message(payload)
+    }
+
+    /// The sections of a record file, all of one kind.
+    fn file(&self, file: &SnapshotFile, wanted: Kind) -> Result<(Written, Vec<Bytes>), Damaged> {
+        let hash = hash(&self.sections, file)?;
+        let bytes = self.records.read(&hash)?;
+        let (mut sections, _) = Sections::begin(bytes, &[RECORDS])?;
+        let mut payloads = Vec::new();
+        while let Some((kind, payload)) = sections.section()? {
+            if kind != wanted {
+                return Err(self.damaged(format!("record file {hash} is of another kind than the manifest says")));
+            }
+            payloads.push(payload);
+        }
+        Ok((Written { hash, bytes: file.bytes, erased: file.erased }, payloads))
     }
 
     fn head(&self, data: &mut Data, payload: Bytes) -> Result<SnapshotMeta, Damaged> {
         let head: SnapshotHead = self.message(payload)?;
-        let wire: peer::SnapshotMeta = self.message(head.meta)?;
-        let meta = meta_from_wire(Some(wire)).map_err(|e| self.damaged(e.to_string()))?;
+        let meta = head_meta(&self.sections, head.clone())?;
         data.applied =
             (head.applied_term > 0 || head.applied_index > 0).then(|| log_id(head.applied_term, head.applied_index));
         if data.applied != meta.last_log_id {
@@ -154,6 +170,7 @@ impl Reader {
         data.membership = meta.last_membership.clone();
         data.stamp_ms = head.stamp_ms;
         data.digest = head.digest;
+        data.erased_index = head.erased_index;
         data.nodes_seen = head.nodes_seen.into_iter().collect();
         data.integrity = Integrity::from_wire(head.integrity.unwrap_or_default());
         Ok(meta)
@@ -167,8 +184,16 @@ impl Reader {
         self.erased += i64::from(space.erased);
         let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
         data.names.insert(config.name.clone(), space.id);
-        let made = match std::mem::take(&mut self.graph) {
-            none if none.is_empty() => Space::new(space.id, config),
+        let mut graph = Vec::new();
+        let mut files = Vec::new();
+        for file in space.graph.iter().filter(|_| self.graphs) {
+            let (written, pieces) = self.file(file, Kind::Graph)?;
+            pieces.iter().for_each(|piece| graph.extend_from_slice(piece));
+            files.push((written.hash, written.bytes));
+        }
+        graph.append(&mut self.graph);
+        let made = match graph {
+            none if none.is_empty() || !self.graphs => Space::new(space.id, config),
             graph => {
                 let graph = Index::open(&graph.into()).map_err(|e| self.damaged(format!("graph: {e}")))?;
                 Space::restored(space.id, config, graph)
@@ -178,11 +203,26 @@ impl Reader {
         let (left, known) = (space.forgets.into_iter().peekable(), made.index.now().forgets);
         self.forgets.insert(space.id, Forgets { left, done: 0, known });
         made.past.restore(space.floor, space.erased);
-        data.spaces.insert(space.id, Arc::new(made));
+        if !files.is_empty() {
+            let engram_index::Epoch { rows, forgets, .. } = made.index.epoch();
+            made.segments.note_checkpoint(Checkpoint { rows, forgets, files });
+        }
+        let made = Arc::new(made);
+        data.spaces.insert(space.id, made.clone());
+        for file in &space.segments {
+            let (written, parts) = self.file(file, Kind::Rows)?;
+            for part in parts {
+                self.rows(data, part)?;
+            }
+            made.segments.restore(made.rows.len(), written);
+        }
+        if self.cut {
+            made.segments.restore_open(space.open_bytes);
+        }
         Ok(())
     }
 
-    fn rows(&mut self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
+    fn rows(&mut self, data: &Data, payload: Bytes) -> Result<(), Damaged> {
         let part: SnapshotRows = self.message(payload)?;
         let space = data.spaces.get(&part.space).ok_or_else(|| self.damaged("rows of a space that is not there"))?;
         if part.first_row != u64::from(space.rows.len()) {
@@ -191,6 +231,7 @@ impl Reader {
         for row in part.rows {
             let SnapshotRow { log_index, stamp_ms, session, sequence, .. } = row;
             let origin = Origin { log_index, stamp_ms, session, sequence };
+            let bytes = row.record.as_ref().map_or(0, Message::encoded_len);
             let pushed = match row.record {
                 Some(record) => space.push(origin, record).map(drop),
                 None => {
@@ -199,6 +240,9 @@ impl Reader {
                 }
             };
             pushed.map_err(|e| self.damaged(e.to_string()))?;
+            if !self.cut {
+                space.segments.grow(space.rows.len(), bytes);
+            }
             self.forget(space)?;
         }
         Ok(())

@@ -1,19 +1,23 @@
 //! The state at one index, written.
 
 use super::super::apply::Data;
+use super::super::records::{Hash, Held};
 use super::super::rows::Row;
+use super::super::segments::{Checkpoint, Cuts, Written};
 use super::super::sessions::{Run, Session, Sessions};
 use super::super::spaces::Space;
-use super::{GRAPH_PIECE_BYTES, HEADER_BYTES, Kind, MAGIC, ROWS_PER_SECTION, SESSIONS_PER_SECTION};
+use super::sections::{Kind, RECORDS, SNAPSHOT, put, put_message};
+use super::{GRAPH_GROWTH, GRAPH_HERE_BYTES_MAX, GRAPH_PIECE_BYTES, Image, ROWS_PER_SECTION, SESSIONS_PER_SECTION};
 use crate::raft::types::SnapshotMeta;
 use crate::raft::wire::meta_to_wire;
 use engram_index::{Epoch, Snapshot as Seen};
 use engram_proto::wire::log::{
-    Record, SequenceRun, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession, SnapshotSessions,
-    SnapshotSpace, SnapshotTombstone,
+    Record, SequenceRun, SnapshotFile, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
+    SnapshotSessions, SnapshotSpace, SnapshotTombstone,
 };
 use prost::Message;
 use std::io::{self, Write};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The state at one index, held still without copying rows: they don't change, and what is erased stays until it is written.
@@ -30,12 +34,14 @@ struct Still {
     floor: u64,
     /// The rows of so many forgets are erased.
     erased: u32,
+    cuts: Cuts,
 }
 
 impl Still {
     fn of(space: &Arc<Space>) -> Self {
         let erased = space.past.hold();
-        Self { space: space.clone(), seen: space.index.now(), floor: space.past.floor(), erased }
+        let (seen, floor, cuts) = (space.index.now(), space.past.floor(), space.segments.cuts());
+        Self { space: space.clone(), seen, floor, erased, cuts }
     }
 }
 
@@ -58,57 +64,83 @@ impl Frozen {
             nodes_seen: data.nodes_seen.iter().copied().collect(),
             meta: meta_to_wire(&meta).encode_to_vec().into(),
             integrity: Some(data.integrity.to_wire()),
+            erased_index: data.erased_index,
         };
         let spaces = data.spaces.values().map(Still::of).collect();
         (Self { head, spaces, sessions: data.sessions.clone() }, meta)
     }
 
-    /// The snapshot's bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = MAGIC.to_vec();
-        section(&mut out, Kind::Head, &self.head);
+    /// Blocking: writes the record files that are not there yet, and gives the manifest with all of them.
+    pub fn encode(&self, mut files: Held) -> io::Result<Image> {
+        let mut out = SNAPSHOT.to_vec();
+        put_message(&mut out, Kind::Head, &self.head);
         for still in &self.spaces {
-            graph_out(&mut out, still);
-            space_out(&mut out, still);
+            let graph = graph_out(&mut out, still, &mut files)?;
+            space_out(&mut out, still, graph, &mut files)?;
         }
         sessions_out(&mut out, &self.sessions);
         put(&mut out, Kind::End, &[]);
-        out
+        files.records().sync()?;
+        Ok(Image { manifest: out.into(), files: Arc::new(files) })
     }
 }
 
-fn section(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
-    put(out, kind, &message.encode_to_vec());
+fn file_out((hash, bytes): (Hash, u64)) -> SnapshotFile {
+    SnapshotFile { hash: hash.0.to_vec().into(), bytes, ..SnapshotFile::default() }
 }
 
-fn put(out: &mut Vec<u8>, kind: Kind, payload: &[u8]) {
-    let mut header = [0; HEADER_BYTES];
-    header[..4].copy_from_slice(&(kind as u32).to_le_bytes());
-    header[4..8].copy_from_slice(&(payload.len() as u32).to_le_bytes());
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&header[..8]), payload);
-    header[8..].copy_from_slice(&crc.to_le_bytes());
-    out.extend_from_slice(&header);
-    out.extend_from_slice(payload);
-}
-
-/// The graph, unless it is empty or was built further than what is frozen.
-fn graph_out(out: &mut Vec<u8>, still: &Still) {
-    let (index, begun) = (&still.space.index, out.len());
-    let within = |epoch: Epoch| epoch.rows <= still.seen.rows && epoch.forgets <= still.seen.forgets;
-    if index.epoch().rows == 0 || !within(index.epoch()) {
-        return;
+/// The graph as far as it is built and not beyond what is frozen: a small one here, a large one in files. Those of an
+/// earlier snapshot serve until the graph has grown by a part of itself, so that it is not written again and again.
+fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<Vec<SnapshotFile>> {
+    let Still { space, seen, .. } = still;
+    let within = |epoch: Epoch| epoch.rows > 0 && epoch.rows <= seen.rows && epoch.forgets <= seen.forgets;
+    let epoch = space.index.epoch();
+    let earlier = space.segments.checkpoint().filter(|earlier| {
+        earlier.rows <= seen.rows
+            && earlier.forgets <= seen.forgets
+            && earlier.files.iter().fold(true, |all, (hash, _)| files.add_named(*hash) && all)
+    });
+    let grown = |earlier: &Checkpoint| epoch.rows >= earlier.rows + earlier.rows / GRAPH_GROWTH;
+    if let Some(earlier) = earlier.as_ref().filter(|earlier| !within(epoch) || !grown(earlier)) {
+        return Ok(earlier.files.iter().copied().map(file_out).collect());
     }
-    let mut pieces = Pieces { out, piece: Vec::with_capacity(GRAPH_PIECE_BYTES) };
-    let epoch = index.save(&mut pieces).expect("memory takes all");
-    if !within(epoch) {
-        out.truncate(begun);
+    if within(epoch) {
+        let mut pieces = Pieces { files, named: Vec::new(), piece: Vec::new() };
+        let saved = space.index.save(&mut pieces)?;
+        if within(saved) {
+            if pieces.named.is_empty() && pieces.piece.len() <= GRAPH_HERE_BYTES_MAX {
+                put(out, Kind::Graph, &pieces.piece);
+                return Ok(Vec::new());
+            }
+            pieces.cut()?;
+            let checkpoint = Checkpoint { rows: saved.rows, forgets: saved.forgets, files: pieces.named };
+            let named = checkpoint.files.iter().copied().map(file_out).collect();
+            space.segments.note_checkpoint(checkpoint);
+            return Ok(named);
+        }
     }
+    // Built further meanwhile: whoever restores the snapshot builds what is wanting.
+    Ok(earlier.map(|earlier| earlier.files.into_iter().map(file_out).collect()).unwrap_or_default())
 }
 
-/// Cuts a graph into sections.
+/// Cuts a graph into files.
 struct Pieces<'a> {
-    out: &'a mut Vec<u8>,
+    files: &'a mut Held,
+    named: Vec<(Hash, u64)>,
     piece: Vec<u8>,
+}
+
+impl Pieces<'_> {
+    fn cut(&mut self) -> io::Result<()> {
+        if !self.piece.is_empty() {
+            let mut whole = RECORDS.to_vec();
+            put(&mut whole, Kind::Graph, &self.piece);
+            put(&mut whole, Kind::End, &[]);
+            self.named.push((self.files.put(&whole)?, whole.len() as u64));
+            self.piece.clear();
+        }
+        Ok(())
+    }
 }
 
 impl Write for Pieces<'_> {
@@ -116,22 +148,18 @@ impl Write for Pieces<'_> {
         let taken = bytes.len().min(GRAPH_PIECE_BYTES - self.piece.len());
         self.piece.extend_from_slice(&bytes[..taken]);
         if self.piece.len() == GRAPH_PIECE_BYTES {
-            self.flush()?;
+            self.cut()?;
         }
         Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.piece.is_empty() {
-            put(self.out, Kind::Graph, &self.piece);
-            self.piece.clear();
-        }
         Ok(())
     }
 }
 
-fn space_out(out: &mut Vec<u8>, still: &Still) {
-    let Still { space, seen, floor, erased } = still;
+fn space_out(out: &mut Vec<u8>, still: &Still, graph: Vec<SnapshotFile>, files: &mut Held) -> io::Result<()> {
+    let Still { space, seen, floor, erased, cuts } = still;
     let marks = space.past.marks(seen.forgets).into_iter().enumerate();
     let forgets = marks.filter_map(|(at, mark)| {
         let (row, rows) = space.index.forget_at(at as u32)?;
@@ -140,13 +168,58 @@ fn space_out(out: &mut Vec<u8>, still: &Still) {
     let forgets: Vec<SnapshotForget> = forgets.collect();
     let mut gone: Vec<u32> = forgets.iter().take(*erased as usize).map(|forget| forget.row).collect();
     gone.sort_unstable();
-    let (config, rows) = (Some(space.config.clone()), seen.rows);
-    let head = SnapshotSpace { id: space.id, config, rows: rows.into(), forgets, floor: *floor, erased: *erased };
-    section(out, Kind::Space, &head);
-    for first in (0..rows).step_by(ROWS_PER_SECTION as usize) {
-        let numbers = first..rows.min(first.saturating_add(ROWS_PER_SECTION));
+    let mut segments = Vec::with_capacity(cuts.ends.len());
+    let mut first = 0;
+    for (piece, end) in cuts.ends.iter().enumerate() {
+        segments.push(segment_out(space, piece, first..*end, &gone, files)?);
+        first = *end;
+    }
+    let head = SnapshotSpace {
+        id: space.id,
+        config: Some(space.config.clone()),
+        rows: seen.rows.into(),
+        forgets,
+        floor: *floor,
+        erased: *erased,
+        graph,
+        segments,
+        open_bytes: cuts.open_bytes,
+    };
+    put_message(out, Kind::Space, &head);
+    rows_out(out, space, first..seen.rows, &gone);
+    Ok(())
+}
+
+/// The file of a piece, written if it is not there.
+fn segment_out(
+    space: &Space,
+    piece: usize,
+    rows: Range<u32>,
+    gone: &[u32],
+    files: &mut Held,
+) -> io::Result<SnapshotFile> {
+    let within = |bound: u32| gone.partition_point(|row| *row < bound) as u32;
+    let erased = within(rows.end) - within(rows.start);
+    let there = space.segments.written(piece, erased).filter(|written| files.add_named(written.hash));
+    let (hash, bytes) = match there {
+        Some(written) => (written.hash, written.bytes),
+        None => {
+            let mut whole = RECORDS.to_vec();
+            rows_out(&mut whole, space, rows.clone(), gone);
+            put(&mut whole, Kind::End, &[]);
+            let (hash, bytes) = (files.put(&whole)?, whole.len() as u64);
+            space.segments.note(piece, Written { hash, bytes, erased });
+            (hash, bytes)
+        }
+    };
+    Ok(SnapshotFile { rows: rows.end - rows.start, erased, ..file_out((hash, bytes)) })
+}
+
+fn rows_out(out: &mut Vec<u8>, space: &Space, rows: Range<u32>, gone: &[u32]) {
+    for first in rows.clone().step_by(ROWS_PER_SECTION as usize) {
+        let numbers = first..rows.end.min(first.saturating_add(ROWS_PER_SECTION));
         let rows = numbers.map(|row| row_out(space, row, gone.binary_search(&row).is_ok())).collect();
-        section(out, Kind::Rows, &SnapshotRows { space: space.id, first_row: first.into(), rows });
+        put_message(out, Kind::Rows, &SnapshotRows { space: space.id, first_row: first.into(), rows });
     }
 }
 
@@ -166,7 +239,7 @@ fn row_out(space: &Space, number: u32, erased: bool) -> SnapshotRow {
 fn sessions_out(out: &mut Vec<u8>, sessions: &Sessions) {
     let open: Vec<SnapshotSession> = sessions.open.iter().map(|(id, session)| session_out(*id, session)).collect();
     for part in open.chunks(SESSIONS_PER_SECTION) {
-        section(out, Kind::Sessions, &SnapshotSessions { sessions: part.to_vec(), tombstones: Vec::new() });
+        put_message(out, Kind::Sessions, &SnapshotSessions { sessions: part.to_vec(), tombstones: Vec::new() });
     }
     let tombstones = sessions.tombstones.iter().map(|(id, tombstone)| SnapshotTombstone {
         id: *id,
@@ -176,7 +249,7 @@ fn sessions_out(out: &mut Vec<u8>, sessions: &Sessions) {
     });
     let tombstones: Vec<SnapshotTombstone> = tombstones.collect();
     for part in tombstones.chunks(SESSIONS_PER_SECTION) {
-        section(out, Kind::Sessions, &SnapshotSessions { sessions: Vec::new(), tombstones: part.to_vec() });
+        put_message(out, Kind::Sessions, &SnapshotSessions { sessions: Vec::new(), tombstones: part.to_vec() });
     }
 }
 

@@ -261,3 +261,30 @@ fn an_entry_that_rots_while_the_log_is_open_is_an_error_that_says_where() {
     let told = now(log.limited_get_log_entries(0, 1)).unwrap_err().to_string();
     assert!(told.contains("0000000000000001.wal is damaged at byte"), "{told}");
 }
+
+#[test]
+fn a_roll_lets_the_files_of_what_is_purged_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut log, _) = open(dir.path()).unwrap();
+    let word = |payload: &str| Entry {
+        payload: EntryPayload::Normal(Payload(payload.as_bytes().to_vec().into())),
+        ..entry(1, 0, 0)
+    };
+    append(&mut log, [word("a word to be gone"), entry(1, 1, 10)]);
+    log.roll();
+    append(&mut log, [entry(1, 2, 10)]);
+    assert_eq!(log.lowest(), Some(0));
+    now(log.purge(log_id(1, 1))).unwrap();
+    assert_eq!(log.lowest(), Some(2));
+    let bytes = |name: fs::DirEntry| fs::read(name.path()).unwrap();
+    let files: Vec<Vec<u8>> = fs::read_dir(dir.path().join("wal")).unwrap().map(|name| bytes(name.unwrap())).collect();
+    assert!(!files.iter().any(|bytes| bytes.windows(6).any(|part| part == b"a word")));
+    // Nothing is written between: a roll of a fresh segment is none.
+    log.roll();
+    log.roll();
+    append(&mut log, [entry(1, 3, 10)]);
+    drop(log);
+    let (mut log, report) = open(dir.path()).unwrap();
+    assert_eq!((log.lowest(), report.entries), (Some(2), 2));
+    assert_eq!(read(&mut log).len(), 2);
+}

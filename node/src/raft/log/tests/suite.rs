@@ -2,13 +2,16 @@
 
 use super::*;
 use crate::env::Threads;
-use crate::raft::types::{Snapshot, SnapshotMeta, StoredMembership};
+use crate::raft::types::{SnapshotMeta, StoredMembership};
 use bytes::Bytes;
 use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::{OptionalSend, StorageError};
+
+/// It has no bytes.
+type Snapshot = openraft::alias::SnapshotOf<TypeConfig, Bytes>;
 
 #[derive(Default)]
 struct Data {
