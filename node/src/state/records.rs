@@ -126,7 +126,8 @@ impl Records {
                 let offset = sections::first_damage(&bytes);
                 (offset, format!("record file {} is damaged at byte {offset}", path.display()))
             }
-            Err(error) => (0, format!("record file {}: {error}", path.display())),
+            // It names the file.
+            Err(error) => (0, format!("record file {error}")),
         };
         self.files().there.remove(hash);
         Err(Damaged { offset, detail, lost: Some(*hash) })

@@ -1,9 +1,11 @@
 //! `engram bench`: figures of this machine, for people and programs.
 //!
-//! Place: beside the corridor; `index` drives a part of it without a server, `ingest` all of it with servers of its own.
+//! Place: beside the corridor; `index` drives a part of it without a server, `ingest` and `failover` all of it
+//! with servers of their own.
 //! Invariant: a figure is printed as it was measured, and a promise that is not met is printed as not met. Leaves out:
 //! benches of single functions; those are cargo's.
 
+mod failover;
 mod gate;
 mod index;
 mod ingest;
@@ -18,6 +20,8 @@ pub enum BenchCommand {
     Index(Box<index::IndexArgs>),
     /// Rows streamed into nodes that are started for it, recalls beside them: rates, times, memory, what was lost.
     Ingest(Box<ingest::IngestArgs>),
+    /// How long nobody acks once the leader is killed, over many kills; and whether one that lives is ever replaced.
+    Failover(failover::FailoverArgs),
 }
 
 /// Measures it.
@@ -25,5 +29,6 @@ pub fn run(command: BenchCommand) -> Result<(), Failure> {
     match command {
         BenchCommand::Index(args) => index::run(*args),
         BenchCommand::Ingest(args) => super::client(ingest::run(*args)),
+        BenchCommand::Failover(args) => super::client(failover::run(args)),
     }
 }
