@@ -127,8 +127,8 @@ impl Default for RaftConfig {
     fn default() -> Self {
         Self {
             heartbeat_ms: 200,
-            election_min_ms: 800,
-            election_max_ms: 1500,
+            election_min_ms: 500,
+            election_max_ms: 900,
             snapshot_bytes: 64 << 20,
             keep_entries: 1000,
             erase_s: 60,

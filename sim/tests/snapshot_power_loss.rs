@@ -232,7 +232,6 @@ fn power_lost_before_any_operation_leaves_a_whole_snapshot_and_the_log_goes_on()
 
 /// One byte in so many: `ENGRAM_STRIDE=1` tries them all.
 fn stride() -> usize {
-    #[expect(clippy::disallowed_methods, reason = "how much is tried")]
     std::env::var("ENGRAM_STRIDE").ok().and_then(|stride| stride.parse().ok()).unwrap_or(509)
 }
 

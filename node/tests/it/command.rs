@@ -104,3 +104,19 @@ async fn a_short_ingest_by_either_transport_loses_nothing_and_says_so() {
         assert!(report["resident_bytes"].is_u64() && report["cpu_us_per_row"].is_number(), "{out}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_short_bench_of_the_log_beside_sled_measures_both_and_the_log_loses_nothing() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let flags = ["--rows", "1,256", "--seconds", "0.05", "--rounds", "2", "--open-bytes", "1", "--kills", "1"];
+    let place = ["--most", "8", "--sled", "--json", "--dir", dir.path().to_str().expect("text")];
+    let (code, out, said) = engram(&[&["bench", "store"], &flags[..], &place[..]].concat()).await;
+    assert_eq!((code, out.lines().count()), (0, 1), "{said}");
+    let report = json(&out);
+    let parts = ["rates", "openings", "kills"].map(|part| report[part].as_array().map(Vec::len));
+    assert_eq!(parts, [Some(2 * 6), Some(2 * 2), Some(4)], "{out}");
+    let acked = |killed: &Value| killed["acked"].as_u64().is_some_and(|acked| acked > 0);
+    assert!(report["kills"].as_array().is_some_and(|kills| kills.iter().all(acked)), "{out}");
+    assert_eq!((&report["kills"][0]["lost"], &report["gates"][1]["met"]), (&0.into(), &true.into()), "{out}");
+    assert_eq!(dir.path().read_dir().expect("read").count(), 0, "the bench leaves files");
+}

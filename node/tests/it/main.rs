@@ -10,6 +10,7 @@ mod bad_rows;
 mod bad_starts;
 mod command;
 mod common;
+mod documented;
 mod drain;
 mod errors;
 mod examples;

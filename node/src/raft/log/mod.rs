@@ -8,6 +8,8 @@
 //! (recover), `group_whole_or_absent` (format), `log_without_holes` (record), `read_is_checked` (read).
 //! Leaves out: the lock on the data directory (`run` holds it), recycled segments, repair from a peer.
 
+#[cfg(test)]
+pub(crate) mod counting;
 mod format;
 mod index;
 mod mark;

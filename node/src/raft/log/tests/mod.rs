@@ -6,7 +6,7 @@ mod suite;
 
 use super::{Log, OpenError, Options, Recovery};
 use crate::env::{Clock, Job, Lane, OsDisk, Pool};
-use crate::raft::types::{Entry, LogId, Member, Membership, Payload, TypeConfig, Vote, log_id};
+use crate::raft::types::{Entry, Member, Membership, Payload, TypeConfig, Vote, log_id};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use openraft::EntryPayload;
