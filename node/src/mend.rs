@@ -45,10 +45,8 @@ impl Mender {
             }
             let missing = lost.files.missing().len();
             if missing == 0 {
-                let (records, node) = (records.clone(), self.node);
-                tracing::info!(node, "the record files are whole again");
-                let synced = run_on(&*self.pool, Lane::Files, move || records.sync()).await;
-                return synced.unwrap_or_else(|| Err(io::Error::other("the lane stopped"))).map_err(|e| e.to_string());
+                tracing::info!(node = self.node, "the record files are whole again");
+                return Ok(());
             }
             tracing::warn!(node = self.node, missing, said, "record files are lost; the other members are asked");
             if lost.members.len() <= 1 {
@@ -72,7 +70,8 @@ impl Mender {
             let taken = match answer {
                 Ok(data) => {
                     let records = records.clone();
-                    let taken = run_on(&*self.pool, Lane::Files, move || records.take(&hash, &data)).await;
+                    let take = move || records.take(&hash, &data).and_then(|()| records.sync());
+                    let taken = run_on(&*self.pool, Lane::Files, take).await;
                     taken.unwrap_or_else(|| Err(io::Error::other("the lane stopped"))).map_err(|e| e.to_string())
                 }
                 Err(status) => Err(status.message().to_string()),

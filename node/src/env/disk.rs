@@ -1,7 +1,7 @@
 //! Files, synchronously: calls block, so they are made on the pool's I/O lanes or before the node serves.
 //!
 //! Invariant `durable_means_synced`: bytes survive power loss once `sync_data` returned; a file's name once
-//! `sync_dir` of its folder returned. Nothing else is promised, and a simulated disk promises no more.
+//! `sync_dir` of its folder returned; both once `sync_files` did. Nothing else is promised, and a simulated disk promises no more.
 
 use std::{io, path::Path};
 
@@ -30,6 +30,8 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes the files of a folder and their names durable, all at once: for many files sooner than one after the other.
+    fn sync_files(&self, dir: &Path) -> io::Result<()>;
     /// Takes an exclusive lock on a file, made if it is not there, until the value is dropped or the process
     /// dies. `WouldBlock` when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;

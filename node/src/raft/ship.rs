@@ -1,23 +1,27 @@
 //! A snapshot on its way from node to node: its manifest cut into pieces, put together again, its checksums verified, and
-//! then the record files that the receiver lacks, one after the other, each verified and durable before the next is asked
-//! for. That is its pace: no more than one file is on its way, so heartbeats find room; and a transfer that broke off goes on
-//! behind the last file that came.
+//! then the record files that the receiver lacks, each verified and durable, a few of them asked for ahead. That is its
+//! pace: no more than those are on their way, so heartbeats find room; and a transfer that broke off goes on with what
+//! has not come.
 //!
 //! Leaves out: whether it may replace a state; Raft, or `crate::integrity`, decides.
 
 use super::net::Connection;
 use super::types::{SnapshotMeta, Vote};
 use super::wire::{Malformed, meta_from_wire, meta_to_wire, vote_to_wire};
+use crate::state::records::Hash;
 use crate::state::snapshot::{self, Image};
 use crate::state::{Machine, SNAPSHOT_BYTES_MAX};
 use bytes::{Bytes, BytesMut};
 use engram_proto::error::Error;
 use engram_proto::wire::peer::{Header, SnapshotChunk};
-use futures_util::{Stream, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt};
+use std::pin::pin;
 use tonic::Status;
 
 /// Bytes of one piece.
 const PIECE_BYTES: usize = 1 << 20;
+/// Record files that are asked for at once.
+const FILES_AHEAD: usize = 3;
 
 /// The pieces of a snapshot's manifest; the first says what it is and has no bytes.
 pub fn pieces(
@@ -69,13 +73,18 @@ pub async fn collect(
 /// Fetches the record files that a snapshot names and that are not here, or damaged, from a member that has them all.
 /// Cancel: what came stays while the image lives.
 pub async fn pull(state: &Machine, from: &Connection, image: &Image) -> Result<(), Status> {
+    let broken = |e: std::io::Error| Status::from(Error::in_doubt(e.to_string()));
+    let mut wanted = Vec::new();
     for hash in image.files.hashes().iter().copied() {
         let records = state.records().clone();
-        let sound = state.in_files(move || records.read(&hash).is_ok()).await;
-        if sound.map_err(|e| Status::from(Error::in_doubt(e.to_string())))? {
-            continue;
+        // One job each: others use the lane as well.
+        if !state.in_files(move || records.read(&hash).is_ok()).await.map_err(broken)? {
+            wanted.push(hash);
         }
-        let data = from.fetch_file(hash.0.to_vec().into()).await?;
+    }
+    let fetch = |hash: Hash| async move { Ok::<_, Status>((hash, from.fetch_file(hash.0.to_vec().into()).await?)) };
+    let mut coming = pin!(futures_util::stream::iter(wanted).map(fetch).buffered(FILES_AHEAD));
+    while let Some((hash, data)) = coming.try_next().await? {
         let records = state.records().clone();
         let taken = state.in_files(move || records.take(&hash, &data)).await.and_then(|taken| taken);
         taken.map_err(|e| Status::from(Error::in_doubt(format!("record file {hash}: {e}"))))?;

@@ -1,8 +1,8 @@
 //! Record files: what snapshots are made of. Written once, never changed, and named by a hash of what is in them, so equal
 //! content is one file, on every node the same, and sending a snapshot is sending the files that the other lacks.
 //!
-//! Invariants: `named_is_durable`, a file has its name once its bytes are synced, and the folder is synced before a
-//! snapshot names it; `held_is_kept`, a file that somebody holds is not removed; `what_is_read_is_what_was_written`, bytes
+//! Invariants: `named_is_durable`, files and their names are synced before a snapshot names them; one that comes from
+//! elsewhere may have its name before, and is removed when a node starts unless a snapshot names it; `held_is_kept`, a file that somebody holds is not removed; `what_is_read_is_what_was_written`, bytes
 //! that do not have their file's hash are given to nobody.
 //!
 //! Leaves out: what is in a file (`super::snapshot`), and who has one that is lost here (`crate::mend`).
@@ -68,6 +68,8 @@ struct Shared {
 #[derive(Default)]
 struct Files {
     there: BTreeSet<Hash>,
+    /// Some came and are not synced.
+    unsynced: bool,
     /// How many hold each.
     held: BTreeMap<Hash, u32>,
 }
@@ -86,7 +88,7 @@ impl Records {
             names => names?,
         };
         let there = names.iter().filter_map(|name| Hash::parse(name)).collect();
-        let files = Mutex::new(Files { there, held: BTreeMap::new() });
+        let files = Mutex::new(Files { there, ..Files::default() });
         Ok(Self(Arc::new(Shared { disk, dir, files })))
     }
 
@@ -110,10 +112,12 @@ impl Records {
         there.into_iter().filter(|hash| self.read(hash).is_ok()).collect()
     }
 
-    /// The next file that somebody holds, in the order of hashes; after the last none.
+    /// The next file that is there and that somebody holds, in the order of hashes; after the last none.
     pub fn held_after(&self, last: Option<Hash>) -> Option<Hash> {
         let from = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.files().held.range((from, Bound::Unbounded)).next().map(|(hash, _)| *hash)
+        let files = self.files();
+        // One that is held and not there is on its way.
+        files.there.range((from, Bound::Unbounded)).find(|hash| files.held.contains_key(hash)).copied()
     }
 
     /// Reads a file. One that is lost or damaged is as one that is not there from then on; the error says which, and where.
@@ -144,7 +148,7 @@ impl Records {
             self.0.disk.remove(&self.0.dir.join(left))?;
         }
         let mut files = self.files();
-        let Files { there, held } = &mut *files;
+        let Files { there, held, .. } = &mut *files;
         let gone: Vec<Hash> = there.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
         for hash in &gone {
             there.remove(hash);
@@ -183,7 +187,7 @@ impl Held {
     pub fn put(&mut self, bytes: &[u8]) -> io::Result<Hash> {
         let hash = Hash::of(bytes);
         if !self.add_named(hash) {
-            self.records.write(&hash, bytes)?;
+            self.records.write(&hash, bytes, true)?;
             self.written += bytes.len() as u64;
         }
         Ok(hash)
@@ -226,7 +230,7 @@ impl fmt::Debug for Held {
 }
 
 impl Records {
-    fn write(&self, hash: &Hash, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, hash: &Hash, bytes: &[u8], sync: bool) -> io::Result<()> {
         let (disk, path) = (&*self.0.disk, self.path(hash));
         let beside = path.with_extension("new");
         match disk.remove(&beside) {
@@ -235,9 +239,13 @@ impl Records {
         }
         let file = disk.open(&beside, Open::CreateNew)?;
         file.write_at(0, bytes)?;
-        file.sync_data()?;
+        if sync {
+            file.sync_data()?;
+        }
         disk.rename(&beside, &path)?;
-        self.files().there.insert(*hash);
+        let mut files = self.files();
+        files.there.insert(*hash);
+        files.unsynced |= !sync;
         Ok(())
     }
 
@@ -248,12 +256,20 @@ impl Records {
             let text = format!("bytes of hash {came} came for record file {hash}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        self.write(hash, bytes)
+        self.write(hash, bytes, false)
     }
 
-    /// Makes the names of all files durable that were written before.
+    /// Makes all files durable that were written before, and their names.
     pub fn sync(&self) -> io::Result<()> {
-        self.0.disk.sync_dir(&self.0.dir)
+        let unsynced = std::mem::take(&mut self.files().unsynced);
+        let synced = match unsynced {
+            true => self.0.disk.sync_files(&self.0.dir),
+            false => self.0.disk.sync_dir(&self.0.dir),
+        };
+        if synced.is_err() {
+            self.files().unsynced = unsynced;
+        }
+        synced
     }
 }
 
@@ -281,7 +297,7 @@ mod tests {
         assert_eq!(two.missing(), []);
         let damaged = records.read(&second).expect_err("rot");
         assert!(damaged.detail.contains(&second.to_string()) && damaged.lost == Some(second), "{damaged}");
-        assert_eq!(two.missing(), [second]);
+        assert_eq!((two.missing(), records.held_after(None)), (vec![second], None));
         records.take(&second, b"third").expect_err("other bytes");
         records.take(&second, b"second").expect("mended");
         assert_eq!((two.missing(), &records.read(&second).expect("mended")[..]), (vec![], &b"second"[..]));
