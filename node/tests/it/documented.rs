@@ -1,5 +1,4 @@
 //! What docs/operations says that the program prints is what the program prints.
-#![expect(clippy::disallowed_methods, reason = "the test reads the project's own files")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
