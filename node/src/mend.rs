@@ -3,9 +3,8 @@
 //! Place: before the state of a node is read, and behind the scrub of files (`crate::integrity`).
 //! Leaves out: the manifest of a snapshot and the log, which are this node's own; damage to them is refused.
 
-use crate::env::{Clock, Pool};
-use crate::env::{Lane, run_on};
-use crate::raft::net::Network;
+use crate::env::{Clock, Lane, Pool, run_on};
+use crate::raft::net::{Connection, Network};
 use crate::raft::types::Member;
 use crate::state::Lost;
 use crate::state::records::{Hash, Records};
@@ -13,6 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tonic::{Code, Status};
 
 /// Looks at all members, and the pause between them: the others may be starting too.
 const LOOKS: u32 = 10;
@@ -37,15 +37,23 @@ impl Mender {
         let records = lost.files.records().clone();
         let mut said = "there is no other member".to_string();
         for look in 0..LOOKS {
-            for hash in lost.files.missing() {
-                match self.fetch(&records, hash, &lost.members).await {
-                    Ok(from) => tracing::warn!(node = self.node, from, %hash, "a lost record file was fetched"),
-                    Err(errors) => said = errors,
+            for (from, member) in lost.members.iter().filter(|(id, _)| **id != self.node) {
+                let connection = self.network.connect(*from, member);
+                for hash in lost.files.missing() {
+                    let Err(status) = self.take(&connection, &records, hash).await else { continue };
+                    said = format!("node {from}: {}", status.message());
+                    if status.code() != Code::NotFound {
+                        // Nor will it give the others now.
+                        break;
+                    }
                 }
             }
             let missing = lost.files.missing().len();
             if missing == 0 {
-                tracing::info!(node = self.node, "the record files are whole again");
+                tracing::warn!(
+                    node = self.node,
+                    "lost record files were fetched from other members; all are there again"
+                );
                 return Ok(());
             }
             tracing::warn!(node = self.node, missing, said, "record files are lost; the other members are asked");
@@ -66,24 +74,24 @@ impl Mender {
     pub async fn fetch(&self, records: &Records, hash: Hash, members: &BTreeMap<u64, Member>) -> Result<u64, String> {
         let mut errors = Vec::new();
         for (from, member) in members.iter().filter(|(id, _)| **id != self.node) {
-            let answer = self.network.connect(*from, member).fetch_file(hash.0.to_vec().into()).await;
-            let taken = match answer {
-                Ok(data) => {
-                    let records = records.clone();
-                    let take = move || records.take(&hash, &data).and_then(|()| records.sync());
-                    let taken = run_on(&*self.pool, Lane::Files, take).await;
-                    taken.unwrap_or_else(|| Err(io::Error::other("the lane stopped"))).map_err(|e| e.to_string())
-                }
-                Err(status) => Err(status.message().to_string()),
-            };
-            match taken {
+            match self.take(&self.network.connect(*from, member), records, hash).await {
                 Ok(()) => return Ok(*from),
-                Err(error) => errors.push(format!("node {from}: {error}")),
+                Err(status) => errors.push(format!("node {from}: {}", status.message())),
             }
         }
         match errors.is_empty() {
             true => Err("there is no other member".into()),
             false => Err(errors.join("; ")),
         }
+    }
+
+    /// Takes one file from a member, durably.
+    async fn take(&self, from: &Connection, records: &Records, hash: Hash) -> Result<(), Status> {
+        let data = from.fetch_file(hash.0.to_vec().into()).await?;
+        let records = records.clone();
+        let take = move || records.take(&hash, &data).and_then(|()| records.sync());
+        let taken = run_on(&*self.pool, Lane::Files, take).await;
+        let taken = taken.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")));
+        taken.map_err(|e| Status::internal(e.to_string()))
     }
 }

@@ -224,7 +224,8 @@ fn read(dir: &Path) -> Result<(Head, Bytes, Records), Failure> {
         let wanted = format!("{HEAD} says {} of {}", head.bytes, head.crc32c);
         return Err(Failure::failed(format!("{text}, {wanted}: it is damaged; use another backup")));
     }
-    Ok((head, bytes, records(dir)?))
+    let records = Records::look(Arc::new(OsDisk), dir.join(RECORDS)).map_err(local)?;
+    Ok((head, bytes, records))
 }
 
 /// Proves a backup without restoring it: what it is, and how many rows it has.

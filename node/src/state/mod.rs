@@ -39,7 +39,7 @@ use tokio::sync::Notify;
 
 /// Bytes of a snapshot without its record files that this node is willing to read whole.
 pub const SNAPSHOT_BYTES_MAX: u64 = 16 << 30;
-/// Room that must be left on the disk before a snapshot is begun, beyond the last one's size.
+/// Room that must be left on the disk before a snapshot is begun, beyond what it may write.
 const SNAPSHOT_ROOM_BYTES: u64 = 64 << 20;
 
 /// The state machine; cheap to clone, all clones are one.
@@ -72,8 +72,6 @@ struct Saved {
     meta: SnapshotMeta,
     path: PathBuf,
     manifest_bytes: u64,
-    /// Written for it: the manifest, and files that were not there.
-    written: u64,
     files: Arc<Held>,
 }
 
@@ -118,7 +116,7 @@ impl Machine {
             let (restored, meta, files) = restore(&manifest, &records, &path)?;
             data = restored;
             let manifest_bytes = manifest.len() as u64;
-            saved = Some(Saved { meta, path, manifest_bytes, written: manifest_bytes, files: Arc::new(files) });
+            saved = Some(Saved { meta, path, manifest_bytes, files: Arc::new(files) });
         }
         records.sweep()?;
         let watermark = Watermark::default();
@@ -249,8 +247,7 @@ impl Machine {
             disk::replace(disk, &path, &image.manifest)?;
             // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
             let manifest_bytes = image.manifest.len() as u64;
-            let written = manifest_bytes + image.files.written;
-            let saved = Saved { meta, path: path.clone(), manifest_bytes, written, files: image.files };
+            let saved = Saved { meta, path: path.clone(), manifest_bytes, files: image.files };
             let before = machine.0.saved.lock().unwrap_or_else(PoisonError::into_inner).replace(saved);
             drop(before);
             keep_only(disk, &path)?;
@@ -333,10 +330,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
             // What is damaged must not become what a restart begins with.
             return None;
         }
-        // What was applied since goes into new files, graphs are written again.
-        let last = self.saved().map_or(0, |saved| saved.written) + self.0.grown_bytes.load(Ordering::Relaxed);
+        // What was applied since goes into new files; graphs may be written again.
+        let graphs: u64 = self.read().spaces.values().map(|space| space.index.footprint().total()).sum();
+        let needed = self.manifest_bytes() + self.0.grown_bytes.load(Ordering::Relaxed) + graphs;
         match self.0.env.disk.available_bytes(&self.0.dir) {
-            Ok(free) if free >= last + last / 4 + SNAPSHOT_ROOM_BYTES => Some(self.clone()),
+            Ok(free) if free >= needed + needed / 4 + SNAPSHOT_ROOM_BYTES => Some(self.clone()),
             Ok(free) => {
                 tracing::warn!(node = self.0.node, free, "no room for a snapshot; the log is kept until there is");
                 None
