@@ -1,6 +1,6 @@
 //! An index as bytes: what a file of it holds, and what is refused.
 //!
-//! Place: behind `Index::save` and `Index::open`; what the bytes lie in is the caller's. Version 2, little-endian. First
+//! Place: behind `Index::save` and `Index::open`; what the bytes lie in is the caller's. Version 3, little-endian. First
 //! the head: zero and its length (u32 each), its checksum, magic, version, options, epoch, slots of each layer, length of the
 //! body, and a checksum for each block of the body; the first five stay what they are in later versions. Then the body: one section
 //! after another (bits, fine codes, weights, forgets; per layer the members, then the links), each a plain table that
