@@ -192,6 +192,7 @@ async fn stream(
         }
     };
     tokio::select! {
+        biased; // what was pushed first: the stream's end is its own
         pushed = pushing => pushed,
         () = hearing => Err(Failure::failed("the stream ended before its time")),
     }
