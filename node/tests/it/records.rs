@@ -104,18 +104,17 @@ async fn a_node_alone_mends_its_files_from_memory_and_refuses_to_start_without_t
     let name = sound.keys().next().expect("one").clone();
     damage(&config, &name);
     until("it is written anew", async || (files(&config) == sound).then_some(())).await;
-    node.stop().await.expect("stops well");
-
     let data_dir = config.data_dir.to_str().expect("text").to_string();
     let verify = ["admin", "verify", &data_dir];
+    let (code, _, said) = engram(&verify).await;
+    assert!(code == 1 && said.contains("is in use by a running node"), "{code}: {said}");
+    node.stop().await.expect("stops well");
     let (code, out, said) = engram(&verify).await;
     assert!(code == 0 && out.contains("is whole: node 1 of cluster"), "{code}: {out}{said}");
     damage(&config, &name);
     let (code, _, said) = engram(&verify).await;
     assert!(code == 1 && said.contains("is damaged at byte"), "{code}: {said}");
     let node = Running::start(env(), config.clone());
-    let (code, _, said) = engram(&verify).await;
-    assert!(code == 1 && said.contains("is in use by a running node"), "{code}: {said}");
     let refused = node.stop().await.expect_err("nobody has it").to_string();
     let file = config.data_dir.join("records").join(&name);
     for word in [&*file.to_string_lossy(), "is damaged at byte", "there is no other member", "restore a backup"] {
