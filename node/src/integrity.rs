@@ -35,6 +35,8 @@ const STEP: Duration = Duration::from_millis(500);
 const PATIENCE: u64 = 4;
 /// Of the time, reading memory through takes one part in so many.
 const SCRUB_SHARE: u32 = 50;
+/// And what one file counts for at most, however slow the disk is.
+const FILE_READ_MAX: Duration = Duration::from_millis(50);
 /// Time that one look may read through spaces.
 const SCRUB_BUDGET: Duration = Duration::from_millis(20);
 /// Between two looks at how far the log is.
@@ -156,9 +158,14 @@ impl Task {
             return Ok(());
         };
         self.scrubbed_file = Some(hash);
-        let reading = records.clone();
-        let read = node.state.in_files(move || reading.read(&hash)).await.map_err(|e| e.to_string())?;
-        let took = node.env.clock.monotonic().saturating_sub(begun);
+        let (reading, clock) = (records.clone(), node.env.clock.clone());
+        // The reading alone is paced by: others in the lane may keep it waiting for long.
+        let read = move || {
+            let begun = clock.monotonic();
+            let read = reading.read(&hash);
+            (read, clock.monotonic().saturating_sub(begun).min(FILE_READ_MAX))
+        };
+        let (read, took) = node.state.in_files(read).await.map_err(|e| e.to_string())?;
         self.next_scrub[1] = node.env.clock.monotonic() + STEP.max(took * SCRUB_SHARE);
         let Err(damage) = read else { return Ok(()) };
         node.state.note_rot();
