@@ -34,8 +34,8 @@ const SNAPSHOT_STEP: Duration = Duration::from_millis(50);
 /// A restored log is empty: no segment of it needs room.
 const CACHE_BYTES: usize = 1 << 20;
 
-/// Takes a snapshot that has all that was acked before the call, and says what it is but for its files. Cancel safe: a snapshot that was
-/// begun is kept by the node as its own.
+/// Takes a snapshot that has all that was acked before the call, and says what it is but for its files. Cancel safe: a
+/// snapshot that was begun is kept by the node as its own.
 pub async fn take(node: &Node) -> Result<(BackupHead, Image)> {
     let cluster =
         node.identity.cluster().ok_or_else(|| Error::invalid(format!("node {} is in no cluster", node.id)))?;

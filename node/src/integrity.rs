@@ -37,6 +37,8 @@ const PATIENCE: u64 = 4;
 const SCRUB_SHARE: u32 = 50;
 /// And what one file counts for at most, however slow the disk is.
 const FILE_READ_MAX: Duration = Duration::from_millis(50);
+/// Until a record file that nobody gave is asked for again.
+const MEND_PAUSE: Duration = Duration::from_secs(5);
 /// Time that one look may read through spaces.
 const SCRUB_BUDGET: Duration = Duration::from_millis(20);
 /// Between two looks at how far the log is.
@@ -146,40 +148,62 @@ impl Task {
         }
     }
 
-    /// Reads a record file through, if it is time.
+    /// Looks after the record files, if it is time: one that is lost is fetched; else the next is read through.
     async fn scrub_file(&mut self) -> Result<(), String> {
         let node = &self.node;
-        let begun = node.env.clock.monotonic();
-        let records = node.state.records().clone();
-        let next = records.held_after(self.scrubbed_file);
-        let Some(hash) = next.filter(|_| begun >= self.next_scrub[1]) else {
-            // After the last, the first again.
-            self.scrubbed_file = self.scrubbed_file.filter(|_| next.is_some());
+        if node.env.clock.monotonic() < self.next_scrub[1] {
             return Ok(());
+        }
+        let lost = node.state.lost().first().copied();
+        let took = match lost {
+            Some(_) => Duration::ZERO,
+            None => self.read_file().await?,
         };
-        self.scrubbed_file = Some(hash);
-        let (reading, clock) = (records.clone(), node.env.clock.clone());
-        // The reading alone is paced by: others in the lane may keep it waiting for long.
+        self.next_scrub[1] = self.node.env.clock.monotonic() + STEP.max(took * SCRUB_SHARE);
+        // Found by this look, or by whoever read it before.
+        let Some(hash) = lost.or_else(|| self.node.state.lost().first().copied()) else { return Ok(()) };
+        if !self.mend_file(hash).await {
+            self.next_scrub[1] = self.node.env.clock.monotonic() + MEND_PAUSE;
+        }
+        Ok(())
+    }
+
+    /// Reads the next record file through; how long the reading took. Others in the lane may keep it waiting for long: that
+    /// is not paced by.
+    async fn read_file(&mut self) -> Result<Duration, String> {
+        let (state, records) = (&self.node.state, self.node.state.records().clone());
+        // After the last, the first again.
+        self.scrubbed_file = records.held_after(self.scrubbed_file);
+        let Some(hash) = self.scrubbed_file else { return Ok(Duration::ZERO) };
+        let clock = self.node.env.clock.clone();
         let read = move || {
             let begun = clock.monotonic();
-            let read = reading.read(&hash);
-            (read, clock.monotonic().saturating_sub(begun).min(FILE_READ_MAX))
+            (records.read(&hash), clock.monotonic().saturating_sub(begun).min(FILE_READ_MAX))
         };
-        let (read, took) = node.state.in_files(read).await.map_err(|e| e.to_string())?;
-        self.next_scrub[1] = node.env.clock.monotonic() + STEP.max(took * SCRUB_SHARE);
-        let Err(damage) = read else { return Ok(()) };
-        node.state.note_rot();
-        tracing::error!(node = node.id, damage = damage.detail, "a record file is damaged");
+        let (read, took) = state.in_files(read).await.map_err(|e| e.to_string())?;
+        if let Err(damage) = read {
+            state.note_rot();
+            tracing::error!(node = self.node.id, damage = damage.detail, "a record file is damaged");
+        }
+        Ok(took)
+    }
+
+    /// Fetches a record file, or has it written anew; whether it is there.
+    async fn mend_file(&self, hash: Hash) -> bool {
+        let node = &self.node;
         let (network, pool, clock) = (node.admin.network.clone(), node.env.pool.clone(), node.env.clock.clone());
         let mender = Mender { node: node.id, network, pool, clock };
-        match mender.fetch(&records, hash, &node.leadership.members()).await {
-            Ok(from) => tracing::info!(node = node.id, from, %hash, "the record file was fetched from another node"),
+        match mender.fetch(node.state.records(), hash, &node.leadership.members()).await {
+            Ok(from) => {
+                tracing::info!(node = node.id, from, %hash, "the record file was fetched from another node");
+                true
+            }
             Err(said) => {
                 tracing::warn!(node = node.id, said, %hash, "no other node has it; it is written anew from memory");
                 node.state.want_snapshot();
+                false
             }
         }
-        Ok(())
     }
 
     /// Takes another state if this node's is in doubt; once for each time that it was found to be.

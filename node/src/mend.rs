@@ -87,7 +87,7 @@ impl Mender {
 
     /// Takes one file from a member, durably.
     async fn take(&self, from: &Connection, records: &Records, hash: Hash) -> Result<(), Status> {
-        let data = from.fetch_file(hash.0.to_vec().into()).await?;
+        let data = from.fetch_file(hash.to_bytes()).await?;
         let records = records.clone();
         let take = move || records.take(&hash, &data).and_then(|()| records.sync());
         let taken = run_on(&*self.pool, Lane::Files, take).await;

@@ -217,17 +217,6 @@ impl Disk for SimDisk {
         Ok(())
     }
 
-    fn sync_files(&self, dir: &Path) -> io::Result<()> {
-        let mut guard = self.inner();
-        guard.operate()?;
-        let inner = &mut *guard;
-        let within = |path: &Path| path.parent() == Some(dir);
-        let files: Vec<u64> = inner.names.iter().filter(|(path, _)| within(path)).map(|(_, file)| *file).collect();
-        files.iter().for_each(|file| inner.files.get_mut(file).expect("named files are there").sync());
-        drop(guard);
-        self.sync_dir(dir)
-    }
-
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let mut inner = self.inner();
         match inner.locks.insert(path.to_path_buf()) {

@@ -101,7 +101,7 @@ pub async fn backup(args: BackupArgs) -> Result<(), Failure> {
     }
     // What an unfinished one left is as good.
     let have = records.sound();
-    let mut coming = args.target.client()?.backup(have.iter().map(|hash| hash.0.to_vec().into()).collect()).await?;
+    let mut coming = args.target.client()?.backup(have.iter().map(|hash| hash.to_bytes()).collect()).await?;
     let cluster_id = hex(&coming.head.cluster_id);
     if let Some(before) = before.filter(|before| before.cluster_id != cluster_id) {
         let text = format!("{} has a backup of cluster {}, this is {cluster_id}", dir.display(), before.cluster_id);
@@ -142,8 +142,8 @@ async fn receive(coming: &mut Backup, records: &Records, dir: &Path) -> Result<(
     let broken =
         |what: String| Failure::failed(format!("{what}; take it again: what came is kept in {}", dir.display()));
     let (mut manifest, mut file, mut fetched) = (BytesMut::new(), (Bytes::new(), BytesMut::new()), 0);
-    let take = |(name, bytes): &(Bytes, BytesMut)| match <[u8; 32]>::try_from(&name[..]) {
-        Ok(hash) => records.take(&Hash(hash), bytes).map_err(|e| broken(e.to_string())),
+    let take = |(name, bytes): &(Bytes, BytesMut)| match Hash::try_from(&name[..]) {
+        Ok(hash) => records.take(&hash, bytes).map_err(|e| broken(e.to_string())),
         Err(_) if name.is_empty() => Ok(()),
         Err(_) => Err(broken("a record file came without its name".into())),
     };
@@ -172,7 +172,7 @@ fn finish(dir: &Path, head: &Head, manifest: &Bytes, records: &Records) -> Resul
     let names = snapshot::named(manifest).map_err(|e| Failure::failed(format!("the snapshot is damaged {e}")))?;
     let mut files = records.hold();
     for hash in names.0 {
-        files.add_named(hash);
+        files.add(hash);
     }
     if let Some(missing) = files.missing().first() {
         return Err(Failure::failed(format!("record file {missing} did not come; take the backup again")));

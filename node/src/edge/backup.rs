@@ -45,7 +45,7 @@ async fn send(
         let read = read.map_err(|e| Error::in_doubt(e.to_string()))?;
         let bytes = read.map_err(|e| Error::new(Kind::Poisoned, format!("node {}: {e}; ask another", node.id)))?;
         for data in pieces(&bytes) {
-            let file = hash.0.to_vec().into();
+            let file = hash.to_bytes();
             out.send(Ok(BackupChunk { data, file, head: None })).await.map_err(gone)?;
         }
     }

@@ -199,7 +199,7 @@ impl Peer for PeerService {
     async fn fetch_file(&self, request: Request<FetchFileRequest>) -> Answer<FetchFileResponse> {
         let request = request.into_inner();
         self.check(request.header.as_ref())?;
-        let hash = <[u8; 32]>::try_from(&request.hash[..]).map(Hash);
+        let hash = Hash::try_from(&request.hash[..]);
         let hash = hash.map_err(|_| malformed(Malformed("record file: its name is not a hash")))?;
         let records = self.0.state.records().clone();
         let read = self.0.state.in_files(move || records.read(&hash)).await.map_err(stopped)?;

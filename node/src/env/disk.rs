@@ -1,7 +1,7 @@
 //! Files, synchronously: calls block, so they are made on the pool's I/O lanes or before the node serves.
 //!
 //! Invariant `durable_means_synced`: bytes survive power loss once `sync_data` returned; a file's name once
-//! `sync_dir` of its folder returned; both once `sync_files` did. Nothing else is promised, and a simulated disk promises no more.
+//! `sync_dir` of its folder returned. Nothing else is promised, and a simulated disk promises no more.
 
 use std::{io, path::Path};
 
@@ -30,8 +30,6 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Makes the files of a folder and their names durable, all at once: for many files sooner than one after the other.
-    fn sync_files(&self, dir: &Path) -> io::Result<()>;
     /// Takes an exclusive lock on a file, made if it is not there, until the value is dropped or the process
     /// dies. `WouldBlock` when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
@@ -86,9 +84,14 @@ pub fn read_all(disk: &dyn Disk, path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Replaces a file so that after power loss either the old or the new one is there, whole:
-/// write beside it, sync, rename, sync the folder.
+/// Replaces a file so that after power loss either the old or the new one is there, whole.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(disk, path, bytes)?;
+    disk.sync_dir(path.parent().expect("a file is in a folder"))
+}
+
+/// The same but for the folder's sync, which the caller makes for many files at once: write beside it, sync, rename.
+pub fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     match disk.remove(&beside) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
@@ -97,6 +100,5 @@ pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = disk.open(&beside, Open::CreateNew)?;
     file.write_at(0, bytes)?;
     file.sync_data()?;
-    disk.rename(&beside, path)?;
-    disk.sync_dir(path.parent().expect("a file is in a folder"))
+    disk.rename(&beside, path)
 }

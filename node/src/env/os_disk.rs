@@ -49,12 +49,6 @@ impl Disk for OsDisk {
         fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(|e| named(dir, e))
     }
 
-    fn sync_files(&self, dir: &Path) -> io::Result<()> {
-        // Of the whole file system: what others have written there waits with it.
-        let synced = fs::File::open(dir).and_then(|dir| Ok(rustix::fs::syncfs(&dir)?));
-        synced.map_err(|e| named(dir, e))
-    }
-
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = fs::OpenOptions::new().write(true).create(true).truncate(false).open(path);
         let file = file.map_err(|e| named(path, e))?;

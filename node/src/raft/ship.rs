@@ -82,7 +82,7 @@ pub async fn pull(state: &Machine, from: &Connection, image: &Image) -> Result<(
             wanted.push(hash);
         }
     }
-    let fetch = |hash: Hash| async move { Ok::<_, Status>((hash, from.fetch_file(hash.0.to_vec().into()).await?)) };
+    let fetch = |hash: Hash| async move { Ok::<_, Status>((hash, from.fetch_file(hash.to_bytes()).await?)) };
     let mut coming = pin!(futures_util::stream::iter(wanted).map(fetch).buffered(FILES_AHEAD));
     while let Some((hash, data)) = coming.try_next().await? {
         let records = state.records().clone();

@@ -28,7 +28,7 @@ use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
-use records::{Held, Records};
+use records::{Hash, Held, Records};
 use snapshot::{Damaged, Frozen, Image};
 use std::collections::BTreeMap;
 use std::io;
@@ -150,7 +150,7 @@ impl Machine {
     pub fn image(&self, manifest: Bytes) -> Result<Image, Damaged> {
         let mut files = self.0.records.hold();
         for hash in snapshot::named(&manifest)?.0 {
-            files.add_named(hash);
+            files.add(hash);
         }
         Ok(Image { manifest, files: Arc::new(files) })
     }
@@ -174,6 +174,11 @@ impl Machine {
     /// Of the last snapshot, without its record files; 0 without one.
     pub fn manifest_bytes(&self) -> u64 {
         self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map_or(0, |saved| saved.manifest_bytes)
+    }
+
+    /// Record files that the last snapshot names and that are not there, or not as they were written.
+    pub fn lost(&self) -> Vec<Hash> {
+        self.saved().map_or_else(Vec::new, |saved| saved.files.missing())
     }
 
     /// The next look begins a snapshot.
@@ -274,7 +279,7 @@ fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, Sn
     let (names, meta) = snapshot::named(manifest).map_err(refused)?;
     let mut files = records.hold();
     for hash in names {
-        files.add_named(hash);
+        files.add(hash);
     }
     match snapshot::decode(manifest, records) {
         Ok((data, meta)) => Ok((data, meta, files)),

@@ -1,16 +1,17 @@
 //! Record files: what snapshots are made of. Written once, never changed, and named by a hash of what is in them, so equal
 //! content is one file, on every node the same, and sending a snapshot is sending the files that the other lacks.
 //!
-//! Invariants: `named_is_durable`, files and their names are synced before a snapshot names them; one that comes from
-//! elsewhere may have its name before, and is removed when a node starts unless a snapshot names it; `held_is_kept`, a file that somebody holds is not removed; `what_is_read_is_what_was_written`, bytes
+//! Invariants: `named_is_durable`, a file has its name once its bytes are synced, and the folder is synced before a
+//! snapshot names it; `held_is_kept`, a file that somebody holds is not removed; `what_is_read_is_what_was_written`, bytes
 //! that do not have their file's hash are given to nobody.
 //!
 //! Leaves out: what is in a file (`super::snapshot`), and who has one that is lost here (`crate::mend`).
 
 use super::snapshot::Damaged;
 use super::snapshot::sections;
-use crate::env::{Disk, Open, disk};
+use crate::env::{Disk, disk};
 use bytes::Bytes;
+use std::array::TryFromSliceError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
@@ -32,6 +33,11 @@ impl Hash {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
+    /// As messages carry it; the other way is `try_from`.
+    pub fn to_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(&self.0)
+    }
+
     fn parse(name: &str) -> Option<Self> {
         let hex = name.strip_suffix(SUFFIX)?.strip_suffix('.')?;
         let digits: &[u8; 64] = hex.as_bytes().try_into().ok()?;
@@ -40,6 +46,14 @@ impl Hash {
             *byte = u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok()?;
         }
         Some(Self(hash))
+    }
+}
+
+impl TryFrom<&[u8]> for Hash {
+    type Error = TryFromSliceError;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, TryFromSliceError> {
+        bytes.try_into().map(Self)
     }
 }
 
@@ -68,8 +82,6 @@ struct Shared {
 #[derive(Default)]
 struct Files {
     there: BTreeSet<Hash>,
-    /// Some came and are not synced.
-    unsynced: bool,
     /// How many hold each.
     held: BTreeMap<Hash, u32>,
 }
@@ -88,7 +100,7 @@ impl Records {
             names => names?,
         };
         let there = names.iter().filter_map(|name| Hash::parse(name)).collect();
-        let files = Mutex::new(Files { there, ..Files::default() });
+        let files = Mutex::new(Files { there, held: BTreeMap::new() });
         Ok(Self(Arc::new(Shared { disk, dir, files })))
     }
 
@@ -148,7 +160,7 @@ impl Records {
             self.0.disk.remove(&self.0.dir.join(left))?;
         }
         let mut files = self.files();
-        let Files { there, held, .. } = &mut *files;
+        let Files { there, held } = &mut *files;
         let gone: Vec<Hash> = there.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
         for hash in &gone {
             there.remove(hash);
@@ -170,24 +182,30 @@ pub struct Held {
 }
 
 impl Held {
-    fn add(&mut self, files: &mut Files, hash: Hash) {
-        *files.held.entry(hash).or_default() += 1;
+    /// Holds a file, there or not: one that comes later under the hash is held too.
+    pub fn add(&mut self, hash: Hash) {
+        *self.records.files().held.entry(hash).or_default() += 1;
         self.hashes.push(hash);
     }
 
-    /// Holds a file; whether it is there already. One that comes later under the hash is held too.
-    pub fn add_named(&mut self, hash: Hash) -> bool {
+    /// Holds a file if it is there; whether it is.
+    pub fn add_there(&mut self, hash: Hash) -> bool {
         let records = self.records.clone();
         let mut files = records.files();
-        self.add(&mut files, hash);
-        files.there.contains(&hash)
+        let there = files.there.contains(&hash);
+        if there {
+            *files.held.entry(hash).or_default() += 1;
+            self.hashes.push(hash);
+        }
+        there
     }
 
     /// Writes a file, unless it is there, and holds it. Durable after `sync`.
     pub fn put(&mut self, bytes: &[u8]) -> io::Result<Hash> {
         let hash = Hash::of(bytes);
-        if !self.add_named(hash) {
-            self.records.write(&hash, bytes, true)?;
+        if !self.add_there(hash) {
+            self.add(hash);
+            self.records.write(&hash, bytes)?;
             self.written += bytes.len() as u64;
         }
         Ok(hash)
@@ -230,22 +248,9 @@ impl fmt::Debug for Held {
 }
 
 impl Records {
-    fn write(&self, hash: &Hash, bytes: &[u8], sync: bool) -> io::Result<()> {
-        let (disk, path) = (&*self.0.disk, self.path(hash));
-        let beside = path.with_extension("new");
-        match disk.remove(&beside) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-            _ => {}
-        }
-        let file = disk.open(&beside, Open::CreateNew)?;
-        file.write_at(0, bytes)?;
-        if sync {
-            file.sync_data()?;
-        }
-        disk.rename(&beside, &path)?;
-        let mut files = self.files();
-        files.there.insert(*hash);
-        files.unsynced |= !sync;
+    fn write(&self, hash: &Hash, bytes: &[u8]) -> io::Result<()> {
+        disk::put(&*self.0.disk, &self.path(hash), bytes)?;
+        self.files().there.insert(*hash);
         Ok(())
     }
 
@@ -256,20 +261,12 @@ impl Records {
             let text = format!("bytes of hash {came} came for record file {hash}");
             return Err(io::Error::new(io::ErrorKind::InvalidData, text));
         }
-        self.write(hash, bytes, false)
+        self.write(hash, bytes)
     }
 
-    /// Makes all files durable that were written before, and their names.
+    /// Makes the names of all files durable that were written before.
     pub fn sync(&self) -> io::Result<()> {
-        let unsynced = std::mem::take(&mut self.files().unsynced);
-        let synced = match unsynced {
-            true => self.0.disk.sync_files(&self.0.dir),
-            false => self.0.disk.sync_dir(&self.0.dir),
-        };
-        if synced.is_err() {
-            self.files().unsynced = unsynced;
-        }
-        synced
+        self.0.disk.sync_dir(&self.0.dir)
     }
 }
 
@@ -304,7 +301,7 @@ mod tests {
 
         std::fs::write(records.dir().join("left.new"), b"half").expect("written");
         let again = open();
-        assert!(again.hold().add_named(second));
+        assert!(again.hold().add_there(second) && !again.hold().add_there(first));
         assert_eq!(again.sweep().expect("swept"), 1, "held by nobody any more");
         assert!(!records.dir().join("left.new").exists());
     }

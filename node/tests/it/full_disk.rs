@@ -41,9 +41,6 @@ impl Disk for Filling {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
     }
-    fn sync_files(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_files(dir)
-    }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         OsDisk.lock(path)
     }

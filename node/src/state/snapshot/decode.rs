@@ -51,7 +51,7 @@ pub fn named(manifest: &Bytes) -> Result<(BTreeSet<Hash>, SnapshotMeta), Damaged
     let (mut files, mut meta) = (BTreeSet::new(), None);
     while let Some((kind, payload)) = sections.section()? {
         match kind {
-            Kind::Head => meta = Some(head_meta(&sections, sections.message(payload)?)?),
+            Kind::Head => meta = Some(head_meta(&sections, &sections.message(payload)?)?),
             Kind::Space => {
                 let space: SnapshotSpace = sections.message(payload)?;
                 for file in space.graph.iter().chain(&space.segments) {
@@ -70,12 +70,11 @@ fn begin(manifest: &Bytes) -> Result<(Sections, bool), Damaged> {
 }
 
 fn hash(sections: &Sections, file: &SnapshotFile) -> Result<Hash, Damaged> {
-    let hash = <[u8; 32]>::try_from(&file.hash[..]);
-    hash.map(Hash).map_err(|_| sections.damaged("a record file's name is not a hash"))
+    Hash::try_from(&file.hash[..]).map_err(|_| sections.damaged("a record file's name is not a hash"))
 }
 
-fn head_meta(sections: &Sections, head: SnapshotHead) -> Result<SnapshotMeta, Damaged> {
-    let wire: peer::SnapshotMeta = sections.message(head.meta)?;
+fn head_meta(sections: &Sections, head: &SnapshotHead) -> Result<SnapshotMeta, Damaged> {
+    let wire: peer::SnapshotMeta = sections.message(head.meta.clone())?;
     meta_from_wire(Some(wire)).map_err(|e| sections.damaged(e.to_string()))
 }
 
@@ -161,7 +160,7 @@ impl<'a> Reader<'a> {
 
     fn head(&self, data: &mut Data, payload: Bytes) -> Result<SnapshotMeta, Damaged> {
         let head: SnapshotHead = self.message(payload)?;
-        let meta = head_meta(&self.sections, head.clone())?;
+        let meta = head_meta(&self.sections, &head)?;
         data.applied =
             (head.applied_term > 0 || head.applied_index > 0).then(|| log_id(head.applied_term, head.applied_index));
         if data.applied != meta.last_log_id {

@@ -86,7 +86,7 @@ impl Frozen {
 }
 
 fn file_out((hash, bytes): (Hash, u64)) -> SnapshotFile {
-    SnapshotFile { hash: hash.0.to_vec().into(), bytes, ..SnapshotFile::default() }
+    SnapshotFile { hash: hash.to_bytes(), bytes, ..SnapshotFile::default() }
 }
 
 /// The graph as far as it is built and not beyond what is frozen: a small one here, a large one in files. Those of an
@@ -98,7 +98,7 @@ fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<V
     let earlier = space.segments.checkpoint().filter(|earlier| {
         earlier.rows <= seen.rows
             && earlier.forgets <= seen.forgets
-            && earlier.files.iter().fold(true, |all, (hash, _)| files.add_named(*hash) && all)
+            && earlier.files.iter().fold(true, |all, (hash, _)| files.add_there(*hash) && all)
     });
     let grown = |earlier: &Checkpoint| epoch.rows >= earlier.rows + earlier.rows / GRAPH_GROWTH;
     if let Some(earlier) = earlier.as_ref().filter(|earlier| !within(epoch) || !grown(earlier)) {
@@ -200,7 +200,7 @@ fn segment_out(
 ) -> io::Result<SnapshotFile> {
     let within = |bound: u32| gone.partition_point(|row| *row < bound) as u32;
     let erased = within(rows.end) - within(rows.start);
-    let there = space.segments.written(piece, erased).filter(|written| files.add_named(written.hash));
+    let there = space.segments.written(piece, erased).filter(|written| files.add_there(written.hash));
     let (hash, bytes) = match there {
         Some(written) => (written.hash, written.bytes),
         None => {

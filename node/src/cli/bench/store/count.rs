@@ -62,9 +62,6 @@ impl Disk for Counting {
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.disk.sync_dir(dir)
     }
-    fn sync_files(&self, dir: &Path) -> io::Result<()> {
-        self.disk.sync_files(dir)
-    }
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         self.disk.lock(path)
     }
