@@ -1,4 +1,4 @@
-//! Membership: make a cluster of blank nodes, add one, remove one, let another lead.
+//! Membership: make a cluster of blank nodes, add one, remove one, say where one is now, let another lead.
 //!
 //! Invariants: `node_ids_never_reused` (an id that was ever a member is given to no other disk) and
 //! `disk_recorded` (a member's disk id is in the membership before it counts).
@@ -70,12 +70,16 @@ impl Admin {
             let (mine, theirs) = (&self.identity.cluster_name, &request.cluster_name);
             return Err(Error::invalid(format!("node {node} is configured for cluster {mine:?}, not {theirs:?}")));
         }
+        if !request.disk_id.is_empty() && request.disk_id[..] != self.identity.disk_id {
+            return Err(Error::invalid(format!("node {node} has another disk there than the one that joined")));
+        }
         let id: Id = request.cluster_id[..].try_into().map_err(|_| Error::invalid("cluster id is not 16 bytes"))?;
         let member = self.join_here(Cluster { id, incarnation: request.incarnation }).await?;
         Ok((self.identity.disk_id, member))
     }
 
-    async fn ask_to_join(&self, cluster: Cluster, address: &NodeAddress) -> Result<(Member, bool)> {
+    /// Asks the node at `address` to join, on `disk` and no other unless that is empty.
+    async fn ask_to_join(&self, cluster: Cluster, address: &NodeAddress, disk: Bytes) -> Result<Member> {
         let mut member = Member {
             client_address: address.client_address.clone(),
             peer_address: address.peer_address.clone(),
@@ -88,6 +92,7 @@ impl Admin {
             incarnation: cluster.incarnation,
             node: address.node,
             cluster_name: self.identity.cluster_name.clone(),
+            disk_id: disk,
         };
         let call = |mut client: PeerCalls| async move { client.join(request).await };
         let answer: JoinResponse = connection.answer(JOIN_TIMEOUT, call).await.map_err(|status| {
@@ -99,7 +104,7 @@ impl Admin {
             }
         })?;
         member.disk_id = answer.disk_id;
-        Ok((member, answer.member))
+        Ok(member)
     }
 
     /// Makes a cluster of blank nodes, this one among them. May be called again after it failed half way.
@@ -124,7 +129,7 @@ impl Admin {
                     peer_address: address.peer_address.clone(),
                     disk_id: self.identity.disk_id.to_vec().into(),
                 },
-                false => self.ask_to_join(cluster, address).await?.0,
+                false => self.ask_to_join(cluster, address, Bytes::new()).await?,
             };
             members.insert(address.node, member);
         }
@@ -145,10 +150,11 @@ impl Admin {
         if id == 0 || (seen && present.is_none()) {
             return Err(Error::invalid(format!("node id {id} was used before; ids are not reused: choose a new one")));
         }
-        let (member, _) = self.ask_to_join(cluster, &address).await?;
+        let member = self.ask_to_join(cluster, &address, Bytes::new()).await?;
         if present.as_ref().is_some_and(|present| *present != member) {
-            let text = format!("node {id} is a member already, with another disk or address");
-            return Err(Error::new(Kind::Exists, format!("{text}; remove it, and add this one under a new id")));
+            let text =
+                format!("node {id} is a member already, with another disk or address; if it has moved, update it");
+            return Err(Error::new(Kind::Exists, format!("{text}; else remove it, and add this one under a new id")));
         }
         let raft = self.leadership.raft();
         let change = async {
@@ -163,6 +169,24 @@ impl Admin {
         self.within(change).await
     }
 
+    /// Says where a member is from now on; it must answer there, with the disk that it joined with. A majority must be where
+    /// the others know it: members move one at a time.
+    pub async fn update(&self, address: NodeAddress) -> Result<u64> {
+        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        let cluster = self.identity.cluster().ok_or_else(|| self.leadership.no_leader())?;
+        let id = address.node;
+        let present = self.leadership.members().remove(&id);
+        let present = present.ok_or_else(|| Error::not_found(format!("node {id} is no member")))?;
+        let member = self.ask_to_join(cluster, &address, present.disk_id).await?;
+        let raft = self.leadership.raft();
+        let change = async {
+            let moved = ChangeMembers::SetNodes([(id, member)].into());
+            let moved = raft.change_membership(moved, true).await.map_err(|e| self.changed(e))?;
+            Ok(moved.log_id.index)
+        };
+        self.within(change).await
+    }
+
     /// Removes a voter or a learner.
     pub async fn remove(&self, id: u64) -> Result<u64> {
         let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
@@ -173,6 +197,10 @@ impl Admin {
         };
         if !member {
             return Err(Error::not_found(format!("node {id} is no member")));
+        }
+        if voter && self.other_voters().0.is_empty() {
+            let text = format!("node {id} is the only voter: without it there is no cluster; add another voter first");
+            return Err(Error::invalid(text));
         }
         let change = match voter {
             true => ChangeMembers::RemoveVoters([id].into()),

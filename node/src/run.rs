@@ -101,6 +101,7 @@ async fn start(
     let state = read_state(&env, &config, &network).await?;
     let raft = Raft::new(id, raft_config, network.clone(), opened.log.clone(), state.clone()).await;
     let raft = raft.map_err(|e| RunError::Fatal(e.to_string()))?;
+    network.follow(&raft);
     let (stopping, stopped) = channel::channel(false);
     let node = assemble(&env, &config, (&opened, state), world, network, raft, stopped);
     tracing::info!(node = id, listen = %config.listen, peer_listen = %config.peer_listen, "node started");

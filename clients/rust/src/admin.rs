@@ -91,6 +91,17 @@ impl Client {
         Ok(response.log_index)
     }
 
+    /// Says where a member is now; it must answer there. The answer is the log index. Errors: `Refused` with `Invalid` for a
+    /// node that does not answer there, or has another disk than the one that joined. Cancelled: in doubt.
+    pub async fn update_node(&self, node: NodeAddress) -> Result<u64, ClientError> {
+        let response = write(self, self.pool.timing.deadline, |channel| {
+            let request = v1::UpdateNodeRequest { node: Some(node.clone()) };
+            Box::pin(async move { Ok(cluster(&channel).update_node(request).await?.into_inner()) })
+        })
+        .await?;
+        Ok(response.log_index)
+    }
+
     /// Removes a node; its id is never used again. The answer is the log index. Cancelled: in doubt.
     pub async fn remove_node(&self, node: u64) -> Result<u64, ClientError> {
         let response = write(self, self.pool.timing.deadline, |channel| {

@@ -20,6 +20,8 @@ pub enum ClusterCommand {
     Add(AddArgs),
     /// Give a learner a vote, once it has caught up.
     Promote(MemberArgs),
+    /// Say where a member is now, after it was started at other addresses.
+    Update(UpdateArgs),
     /// Remove a node; its id is never used again.
     Remove(MemberArgs),
     /// Let another voter lead, before the machine of the leader is worked on, say.
@@ -58,6 +60,19 @@ pub struct AddArgs {
     /// Let it follow and answer, without a vote.
     #[arg(long)]
     learner: bool,
+    /// Print the log index as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    target: Target,
+}
+
+/// Where it is.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// ID=CLIENT,PEER: the member's id and its two addresses from now on, as host:port.
+    #[arg(long = "node", value_name = "ID=CLIENT,PEER", value_parser = node)]
+    node: NodeAddress,
     /// Print the log index as JSON.
     #[arg(long)]
     json: bool,
@@ -121,6 +136,12 @@ pub async fn run(command: ClusterCommand) -> Result<(), Failure> {
             let learner = learner.ok_or_else(|| Failure::input(format!("node {} is no member", args.id)))?;
             let log_index = client.add_node(learner, false).await?;
             changed(args.json, "promoted", args.id, log_index);
+            Ok(())
+        }
+        ClusterCommand::Update(args) => {
+            let id = args.node.node;
+            let log_index = args.target.client()?.update_node(args.node).await?;
+            changed(args.json, "updated", id, log_index);
             Ok(())
         }
         ClusterCommand::Remove(args) => {

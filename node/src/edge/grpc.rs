@@ -12,8 +12,8 @@ use engram_proto::wire::v1::{
     InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
     MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
     RemoveNodeResponse, SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse,
-    TransferLeaderRequest, TransferLeaderResponse, VerifyRequest, VerifyResponse, WatchRequest, WatchResponse,
-    cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
+    TransferLeaderRequest, TransferLeaderResponse, UpdateNodeRequest, UpdateNodeResponse, VerifyRequest,
+    VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
 };
 use futures_util::StreamExt;
 use openraft::AsyncRuntime;
@@ -130,6 +130,12 @@ impl Cluster for Service {
         let address = request.node.ok_or_else(|| status(Error::invalid("node is missing")))?;
         let log_index = self.0.admin.add(address, request.learner).await.map_err(status)?;
         Ok(Response::new(AddNodeResponse { log_index }))
+    }
+
+    async fn update_node(&self, request: Request<UpdateNodeRequest>) -> Answer<UpdateNodeResponse> {
+        let address = request.into_inner().node.ok_or_else(|| status(Error::invalid("node is missing")))?;
+        let log_index = self.0.admin.update(address).await.map_err(status)?;
+        Ok(Response::new(UpdateNodeResponse { log_index }))
     }
 
     async fn remove_node(&self, request: Request<RemoveNodeRequest>) -> Answer<RemoveNodeResponse> {

@@ -5,7 +5,7 @@
 //! disk) is unreachable to Raft, and the reason is logged.
 
 use super::ship;
-use super::types::{Entry, LogId, Member, Snapshot, TypeConfig, Vote};
+use super::types::{Entry, LogId, Member, Raft, Snapshot, TypeConfig, Vote};
 use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::env::Rt;
 use crate::identity::Identity;
@@ -14,14 +14,16 @@ use engram_proto::limits::PEER_MESSAGE_BYTES_MAX;
 use engram_proto::transport::{Channel, World, timeout};
 use engram_proto::wire::peer::{self, append_response::Outcome, peer_client::PeerClient};
 use futures_util::{TryStreamExt, stream};
-use openraft::AsyncRuntime;
+use openraft::alias::WatchReceiverOf;
+use openraft::async_runtime::WatchReceiver;
 use openraft::errors::{RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, v2::RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
+use openraft::{AsyncRuntime, RaftMetrics};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Response, Status, Streaming};
@@ -37,17 +39,25 @@ const FILE_TIMEOUT: Duration = Duration::from_secs(10);
 /// And a member that sends its state until the next piece.
 const SILENCE_TIMEOUT: Duration = Duration::from_secs(5);
 
+type Metrics = WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>;
+
 /// Makes connections to peers.
 #[derive(Clone)]
 pub struct Network {
     identity: Arc<Identity>,
     world: Arc<dyn World>,
+    metrics: Arc<OnceLock<Metrics>>,
 }
 
 impl Network {
     /// From this node, over this world.
     pub fn new(identity: Arc<Identity>, world: Arc<dyn World>) -> Self {
-        Self { identity, world }
+        Self { identity, world, metrics: Arc::default() }
+    }
+
+    /// From now on Raft's connections follow members to other addresses.
+    pub fn follow(&self, raft: &Raft) {
+        drop(self.metrics.set(raft.metrics()));
     }
 
     /// A connection to one member.
@@ -177,6 +187,19 @@ impl Connection {
         }
     }
 
+    /// Goes to where the latest membership says that the member is: Raft keeps its connections when an address alone changes.
+    fn follow(&mut self) {
+        let Some(metrics) = self.network.metrics.get() else { return };
+        let moved = {
+            let metrics = metrics.borrow_watched();
+            let member = metrics.membership_config.membership().get_node(&self.node);
+            member.filter(|member| member.peer_address != self.channel.address()).cloned()
+        };
+        if let Some(member) = moved {
+            *self = self.network.connect(self.node, &member);
+        }
+    }
+
     fn unreachable(&self, what: &str, reason: &str) -> Unreachable<TypeConfig> {
         let node = self.network.identity.node_id;
         tracing::debug!(node, to = self.node, what, reason, "peer did not answer");
@@ -184,7 +207,7 @@ impl Connection {
     }
 
     async fn rpc<T, F>(
-        &self,
+        &mut self,
         what: &str,
         limit: Duration,
         call: impl FnOnce(PeerCalls) -> F + Send,
@@ -193,6 +216,7 @@ impl Connection {
         T: Send + 'static,
         F: Future<Output = Called<T>> + Send + 'static,
     {
+        self.follow();
         self.answer(limit, call).await.map_err(|status| self.refused(what, &status))
     }
 
@@ -273,6 +297,7 @@ impl RaftNetworkV2<TypeConfig> for Connection {
         cancel: impl Future<Output = ReplicationClosed> + Send + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        self.follow();
         let mut client = self.client.clone();
         // The image holds the files that the member fetches while the call lives.
         let Snapshot { meta, snapshot: image } = snapshot;

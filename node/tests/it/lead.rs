@@ -1,8 +1,8 @@
-//! Who leads is said by an operator, and by a leader that stops. No election comes by itself within these tests: whatever
+//! Who leads, and where members are, is said by an operator, and by a leader that stops. No election comes by itself within these tests: whatever
 //! changes was handed over.
 
-use crate::common::{Running, SPACE, client, cluster_of, config, engram, env, note, rows, until};
-use engram_client::{ClientError, Kind, ObserveOptions};
+use crate::common::{Running, SPACE, client, cluster_of, config, engram, env, free_addresses, note, rows, until};
+use engram_client::{ClientError, Kind, Level, List, NodeAddress, ObserveOptions};
 use engram_node::Config;
 use std::path::Path;
 
@@ -71,6 +71,53 @@ async fn a_leader_that_stops_lets_another_lead_first() {
     let summary = observer.finish().await.expect("acked by the new leader");
     assert_eq!((summary.acked, summary.refused), (1000, 0));
     assert_eq!(rows(&client).await.len(), 1000);
+    for node in nodes {
+        node.stop().await.expect("stops well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_moves_to_other_addresses() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, client) = cluster_of((1..=3).map(|node| patient(node, dir.path()))).await;
+    let endpoints = nodes.iter().map(|node| node.config.listen.clone()).collect::<Vec<_>>().join(",");
+    let update = async |node: &NodeAddress| {
+        let place = format!("{}={},{}", node.node, node.client_address, node.peer_address);
+        engram(&["cluster", "update", "--node", &place, "--endpoints", &endpoints]).await
+    };
+    let leads = leader(&nodes).await;
+    let at = nodes.iter().position(|node| node.config.node_id != leads).expect("a follower");
+    let mut moved = nodes[at].config.clone();
+    let addresses = free_addresses(2);
+    (moved.listen, moved.peer_listen) = (addresses[0].clone(), addresses[1].clone());
+
+    let blank = Running::start(env(), config(moved.node_id, &dir.path().join("blank")));
+    let on = client.on(&blank.config.listen);
+    until("the blank one answers", async || on.status().await.ok()).await;
+    let (code, _, said) = update(&blank.address()).await;
+    assert!(code == 2 && said.contains("another disk there than the one that joined"), "{code}: {said}");
+    blank.stop().await.expect("stops well");
+
+    nodes.remove(at).stop().await.expect("stops well");
+    let observer = client.observe(SPACE, ObserveOptions::default()).await.expect("opened");
+    observer.push(note("while it was away")).await.expect("taken");
+    observer.finish().await.expect("acked by the two others");
+    let moved = Running::start(env(), moved);
+    let on = client.on(&moved.config.listen);
+    until("the moved one answers", async || on.status().await.ok()).await;
+    let here = async || {
+        let list = List { level: Level::Eventual, ..List::new(SPACE) };
+        on.list_all(list).await.expect("listed").rows.len()
+    };
+    assert_eq!(here().await, 0, "nobody knows yet where it is");
+    let (code, out, said) = update(&moved.address()).await;
+    assert!(code == 0 && out.starts_with(&format!("updated node {}", moved.config.node_id)), "{out}{said}");
+    until("it has what it missed", async || (here().await == 1).then_some(())).await;
+    nodes.push(moved);
+    let (_, out, _) = engram(&["cluster", "status", "--endpoints", &endpoints]).await;
+    assert!(nodes.iter().all(|node| out.contains(&node.config.listen)), "{out}");
+    let to = nodes.last().expect("three").config.node_id;
+    assert_eq!(client.transfer_leader(Some(to)).await, Ok(to), "it can lead from there");
     for node in nodes {
         node.stop().await.expect("stops well");
     }

@@ -319,6 +319,11 @@ impl Cluster for Node {
         Ok(Response::new(AddNodeResponse { log_index: 5 }))
     }
 
+    async fn update_node(&self, _: Request<UpdateNodeRequest>) -> Result<Response<UpdateNodeResponse>, Status> {
+        self.enter("update").await?;
+        Ok(Response::new(UpdateNodeResponse { log_index: 7 }))
+    }
+
     async fn remove_node(&self, _: Request<RemoveNodeRequest>) -> Result<Response<RemoveNodeResponse>, Status> {
         self.enter("remove").await?;
         Ok(Response::new(RemoveNodeResponse { log_index: 6 }))
