@@ -83,7 +83,7 @@ fn decide(history: &History) -> Result<Verdict, InputError> {
         return Ok(Verdict::Invalid(Counterexample { others, ..first }));
     }
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
-    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sums.len(), notes: Vec::new() }))
+    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sums.len(), ..Summary::default() }))
 }
 
 fn integer(value: &Value) -> Result<i128, String> {
@@ -101,5 +101,5 @@ fn counterexample(history: &History, read: &Operation<'_>, low: i128, high: i128
     let (from, to) = (history.line(read.invoke_at), history.line(read.complete_at));
     let sentence = format!("counter {key}: a read (lines {from}–{to}) returned {value}, outside {low} to {high}");
     let spans = vec![read.span(history, format!("read → {value}, not in {low}…{high}"), true)];
-    Counterexample { property: "within_bounds", sentence, spans, others: 0 }
+    Counterexample { property: "within_bounds", sentence, spans, ..Counterexample::default() }
 }

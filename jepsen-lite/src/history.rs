@@ -20,7 +20,7 @@
 //! - Fields beyond these are allowed and ignored.
 //!
 //! The operations of each model are described in its module: [`crate::once`], [`crate::linear`], [`crate::set`],
-//! [`crate::counter`].
+//! [`crate::set_full`], [`crate::counter`], [`crate::sessions`], [`crate::recall`].
 //!
 //! Leaves out: files (the command opens them) and the pairing of events ([`crate::operation`]).
 

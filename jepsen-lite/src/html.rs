@@ -4,12 +4,14 @@
 //! the order of the lines (not to scale: time stands in the tool tip). A bar that fades out never completed; the
 //! operation that can't be explained is red.
 //!
-//! Leaves out: the valid part of a history.
+//! For registers the end of the longest valid prefix stands below it.
+//!
+//! Leaves out: the order that the checker found for the valid part.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::verdict::{Span, Verdict};
+use crate::verdict::{Prefix, Span, Verdict};
 
 const LANE_PX: usize = 34;
 const STEP_PX: usize = 90;
@@ -36,6 +38,14 @@ pub fn page(model: &str, verdicts: &[(String, Verdict)]) -> String {
         let _ = writeln!(html, "<h2>{file}</h2>\n<p class=\"{class}\">{sentence}</p>");
         if let Some(counterexample) = verdict.counterexample() {
             html.push_str(&timeline(&counterexample.spans));
+            if let Some(Prefix { before_line, operations, spans }) = &counterexample.prefix {
+                let _ = writeln!(
+                    html,
+                    "<p>The longest valid prefix has {operations} completed operations of this key and ends before line \
+                     {before_line}. Its end, and what can't follow:</p>"
+                );
+                html.push_str(&timeline(spans));
+            }
         }
     }
     html.push_str("</body></html>\n");
@@ -107,6 +117,7 @@ mod tests {
         let history = History::from_jsonl("h", &lines.join("\n")).expect("events");
         let html = page("register", &[("h".into(), Model::Register.check(&history, 1 << 20))]);
         assert!(html.contains("read → null") && html.contains("&lt;x&gt;") && !html.contains("<x>"), "{html}");
-        assert_eq!(html.matches("<rect").count(), 2);
+        assert_eq!(html.matches("<rect").count(), 2 + 2, "the smallest part, and the prefix that it ends");
+        assert!(html.contains("has 1 completed operations of this key and ends before line 4"), "{html}");
     }
 }

@@ -14,10 +14,17 @@
 //! | `observations` | each acked observation once in each final read, in its session's order | [`once`] |
 //! | `register`, `cas-register` | linearizability, key by key | [`linear`] |
 //! | `set` | the last read holds every acked element and nothing that was never added | [`set`] |
+//! | `set-full` | what became of each element: stable, stale, lost or never read, and after how long | [`set_full`] |
 //! | `counter` | each read lies between the bounds that the additions allow | [`counter`] |
+//! | `sessions` | session guarantees by read level and token | [`sessions`] |
+//! | `recall` | each answer is what its snapshot allows, by an exact scan | [`recall`] |
+//! | `linearizable-recall` | the same, and linearizable recalls saw every ack before them | [`recall`] |
+//!
+//! [`convert`] reads histories of Jepsen; [`sample`] makes valid ones.
 
 #![forbid(unsafe_code)]
 
+pub mod convert;
 pub mod counter;
 pub mod history;
 pub mod html;
@@ -25,11 +32,16 @@ pub mod linear;
 pub mod model;
 pub mod once;
 pub mod operation;
+pub mod recall;
+pub mod sample;
+pub mod sessions;
 pub mod set;
+pub mod set_full;
 pub mod verdict;
 
 mod durable;
 mod jsonl;
+mod names;
 mod order;
 mod recorder;
 

@@ -125,12 +125,12 @@ fn decide(history: &History) -> Result<Verdict, InputError> {
         let last = shown.len().saturating_sub(1);
         let span = |(at, operation): (usize, &Operation<'_>)| operation.span(history, label(operation), at == last);
         let spans = shown.iter().enumerate().map(span).collect();
-        return Ok(Verdict::Invalid(Counterexample { property, sentence, spans, others }));
+        return Ok(Verdict::Invalid(Counterexample { property, sentence, spans, others, ..Counterexample::default() }));
     }
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
     let mut sessions: Vec<&Session> = told.attempts.keys().map(|(session, _)| session).collect();
     sessions.dedup();
-    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sessions.len(), notes: Vec::new() }))
+    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sessions.len(), ..Summary::default() }))
 }
 
 fn label(operation: &Operation<'_>) -> String {

@@ -52,19 +52,22 @@ fn decide(history: &History) -> Result<Verdict, InputError> {
     if sets.is_empty() {
         return Err(history.error("nothing to check against: the history is empty"));
     }
-    let mut violations = Vec::new();
+    let (mut violations, mut unread) = (Vec::new(), None);
     for (key, set) in &sets {
-        let Some(read) = set.read else {
-            return Err(history.error(format!("nothing to check against: set {key} has no ok read")));
-        };
-        violations.extend(violations_of(history, key, set, &read)?);
+        match &set.read {
+            Some(read) => violations.extend(violations_of(history, key, set, read)?),
+            None => unread = unread.or(Some(key)),
+        }
     }
     let others = violations.len().saturating_sub(1);
     if let Some(first) = violations.into_iter().next() {
         return Ok(Verdict::Invalid(Counterexample { others, ..first }));
     }
+    if let Some(key) = unread {
+        return Err(history.error(format!("nothing to check against: set {key} has no ok read")));
+    }
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
-    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sets.len(), notes: Vec::new() }))
+    Ok(Verdict::Valid(Summary { operations: operations.len(), unknown, parts: sets.len(), ..Summary::default() }))
 }
 
 fn violations_of(
@@ -83,7 +86,7 @@ fn violations_of(
         let mut spans: Vec<_> = add.iter().map(|add| add.span(history, label(add), false)).collect();
         spans.push(read.span(history, format!("read → {} elements", list.len()), true));
         let sentence = format!("set {key}: {sentence} the last read (line {line})");
-        violations.push(Counterexample { property, sentence, spans, others: 0 });
+        violations.push(Counterexample { property, sentence, spans, ..Counterexample::default() });
     };
     let mut seen = BTreeSet::new();
     for element in list.iter().map(canonical) {

@@ -4,7 +4,10 @@
 //!
 //! Leaves out: presentation as a page ([`crate::html`]).
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::history::InputError;
 
@@ -29,8 +32,11 @@ pub struct Span {
     pub guilty: bool,
 }
 
+/// Measures beside a verdict, by name; empty where a model has none.
+pub type Figures = BTreeMap<&'static str, Value>;
+
 /// Why a history is invalid.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Counterexample {
     /// The promise that broke, such as `no_acked_loss` or `linearizable`.
     pub property: &'static str,
@@ -40,6 +46,23 @@ pub struct Counterexample {
     pub spans: Vec<Span>,
     /// Further violations that were seen; this one is the smallest.
     pub others: usize,
+    /// What was measured all the same.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: Figures,
+    /// For registers: how far the history is valid.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<Prefix>,
+}
+
+/// The longest valid prefix of the part of a history that is invalid.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Prefix {
+    /// The line of the completion that it ends before.
+    pub before_line: usize,
+    /// How many operations completed in it.
+    pub operations: usize,
+    /// The last of its operations, those that were open at its end, and the one that can't follow.
+    pub spans: Vec<Span>,
 }
 
 /// What was looked at to say `valid`.
@@ -53,6 +76,9 @@ pub struct Summary {
     pub parts: usize,
     /// What a reader should know, such as times that disagree with the order of lines.
     pub notes: Vec<String>,
+    /// What was measured.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub figures: Figures,
 }
 
 /// A checker's answer.
@@ -99,7 +125,7 @@ impl Verdict {
     pub fn sentence(&self) -> String {
         match self {
             Verdict::Valid(summary) => {
-                let Summary { operations, unknown, parts, notes } = summary;
+                let Summary { operations, unknown, parts, notes, .. } = summary;
                 let notes: String = notes.iter().map(|note| format!("; note: {note}")).collect();
                 format!("valid ({operations} operations, {unknown} of them unknown, {parts} keys or sessions){notes}")
             }
@@ -130,7 +156,7 @@ mod tests {
     #[test]
     fn exit_codes_are_zero_one_two() {
         let error = InputError { file: "h".into(), line: None, message: "empty".into() };
-        let bad = Counterexample { property: "p", sentence: "s".into(), spans: Vec::new(), others: 0 };
+        let bad = Counterexample { property: "p", sentence: "s".into(), ..Counterexample::default() };
         assert_eq!(Verdict::Valid(Summary::default()).exit_code(), 0);
         assert_eq!(Verdict::Invalid(bad).exit_code(), 1);
         assert_eq!(Verdict::Undecided { reason: "r".into() }.exit_code(), 2);

@@ -24,12 +24,12 @@ mod witness;
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::history::{History, InputError};
 use crate::jsonl::canonical;
 use crate::operation::{Operation, Outcome, pair};
-use crate::verdict::{Summary, Verdict};
+use crate::verdict::{Counterexample, Figures, Summary, Verdict};
 
 use problem::{Act, Problem, RegisterOp};
 use search::Decision;
@@ -42,6 +42,9 @@ pub enum Register {
     /// `read`, `write` and `cas`.
     Cas,
 }
+
+/// How many keys a figure names.
+const KEYS_NAMED_MAX: usize = 8;
 
 /// The memory that one search may use if nothing else is said: 512 MiB.
 pub const MEMORY_BYTES_DEFAULT: usize = 512 << 20;
@@ -97,17 +100,27 @@ fn decide(history: &History, register: Register, memory_bytes: usize) -> Result<
             Decision::Stuck { operation } => invalid.push((key, operation)),
         }
     }
+    let names = |keys: Vec<&str>| json!(keys.into_iter().take(KEYS_NAMED_MAX).collect::<Vec<_>>());
     if let Some((key, stuck)) = invalid.iter().min_by_key(|(key, stuck)| key.operations[*stuck].to) {
-        let others = invalid.len() - 1;
-        return Ok(Verdict::Invalid(witness::explain(history, &operations, key, *stuck, others)));
+        let figures = Figures::from([
+            ("keys_valid", json!(keys.len() - invalid.len() - undecided.len())),
+            ("keys_invalid", json!(invalid.len())),
+            ("keys_invalid_first", names(invalid.iter().map(|(key, _)| key.name.as_str()).collect())),
+            ("keys_undecided", json!(undecided.len())),
+            ("keys_undecided_first", names(undecided.clone())),
+        ]);
+        let found = witness::explain(history, &operations, key, *stuck, invalid.len() - 1);
+        return Ok(Verdict::Invalid(Counterexample { figures, ..found }));
     }
     if let Some(key) = undecided.first() {
-        let (count, mib) = (undecided.len(), memory_bytes >> 20);
-        let reason = format!("key {key} needs more than {mib} MiB to decide ({count} such keys); raise --memory-mb");
+        let (count, mib, valid) = (undecided.len(), memory_bytes >> 20, keys.len() - undecided.len());
+        let reason = format!(
+            "key {key} needs more than {mib} MiB to decide ({count} such keys, {valid} are valid); raise --memory-mb"
+        );
         return Ok(Verdict::Undecided { reason });
     }
     let unknown = operations.iter().filter(|operation| operation.outcome == Outcome::Unknown).count();
-    let summary = Summary { operations: operations.len(), unknown, parts: keys.len(), notes: Vec::new() };
+    let summary = Summary { operations: operations.len(), unknown, parts: keys.len(), ..Summary::default() };
     Ok(Verdict::Valid(summary))
 }
 

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::History;
 use crate::operation::Operation;
-use crate::verdict::Counterexample;
+use crate::verdict::{Counterexample, Prefix};
 
 use super::Key;
 use super::config::DEAD;
@@ -27,6 +27,8 @@ use super::search::{Decision, decide};
 const MEMORY_BYTES: usize = 64 << 20;
 /// Operations that may be looked at in all, over every attempt, besides twenty times the history.
 const BUDGET: usize = 4_000_000;
+/// Operations of the longest valid prefix that are shown: the last ones.
+const PREFIX_SHOWN: usize = 30;
 /// Operations that the sentence names, besides the one that fits nowhere.
 const NAMED_MAX: usize = 6;
 
@@ -40,6 +42,7 @@ pub(super) fn explain(
 ) -> Counterexample {
     let mut shrink = Shrink { initials: vec![0], budget: BUDGET + 20 * key.operations.len() };
     let (mut part, end) = shrink.prefix(&key.operations, stuck);
+    let prefix = prefix(history, operations, key, end);
     part = shrink.window(part);
     part = shrink.without_values(part);
     part = shrink.without_operations(part);
@@ -64,7 +67,25 @@ pub(super) fn explain(
     let start = if shrink.initials == [0] { "starting with null" } else { "whatever it held before" };
     let rest = if rest.is_empty() { String::new() } else { format!(", in no order of {hidden}{shown}") };
     let sentence = format!("register {}, {start}: {accused} can't be explained{rest}", key.name);
-    Counterexample { property: "linearizable", sentence, spans, others }
+    Counterexample { property: "linearizable", sentence, spans, others, prefix, ..Counterexample::default() }
+}
+
+/// What precedes the completion at `end`, which can't be passed.
+fn prefix(history: &History, operations: &[Operation<'_>], key: &Key, end: usize) -> Option<Prefix> {
+    let begun: Vec<&RegisterOp> = key.operations.iter().filter(|operation| operation.from < end).collect();
+    let completed = begun.iter().filter(|operation| operation.to < end).count();
+    let last = begun.iter().rev().filter(|operation| operation.to < end).take(PREFIX_SHOWN).map(|last| last.from).min();
+    // Operations that were open at its end may be among what can't be placed; those of old doubt are too many.
+    let shown = begun
+        .iter()
+        .filter(|operation| operation.from >= last.unwrap_or(0) || (operation.known && operation.to >= end));
+    let spans = shown
+        .map(|operation| {
+            let told = &operations[operation.source];
+            told.span(history, label(told), operation.to == end)
+        })
+        .collect();
+    Some(Prefix { before_line: history.line(end), operations: completed, spans })
 }
 
 fn label(operation: &Operation<'_>) -> String {
