@@ -49,6 +49,19 @@ impl Build {
         }
     }
 
+    /// How the simulator of `world` is built with every planted bug in it, none of them active.
+    pub fn with_mutants(world: World, root: &Path) -> Build {
+        let (flags, target) = match world {
+            World::Turmoil => ("--cfg mutants --cfg tokio_unstable", "target-mutants"),
+            World::Madsim => ("--cfg mutants --cfg madsim --cfg tokio_unstable", "target-mutants-madsim"),
+        };
+        Build {
+            variables: vec![("RUSTFLAGS", flags.into()), ("CARGO_TARGET_DIR", target.into())],
+            arguments: vec!["build", "-p", "engram-sim", "--bin", "engram-sim"],
+            binary: root.join(target).join("debug").join(format!("engram-sim{}", std::env::consts::EXE_SUFFIX)),
+        }
+    }
+
     /// The command as one would type it.
     pub fn line(&self) -> String {
         let variable = |(name, value): &(&str, OsString)| format!("{name}=\"{}\" ", value.to_string_lossy());
@@ -57,9 +70,23 @@ impl Build {
     }
 }
 
+/// What the simulator is built for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// The code as it is.
+    Plain,
+    /// The code with planted bugs, one of which a run may choose.
+    Mutants,
+}
+
 /// The simulator's binary for `world`: `given`, or that of the environment, or a fresh build. `say` hears the
 /// command that is run.
-pub fn locate(world: World, given: Option<PathBuf>, say: impl FnOnce(&str)) -> Result<PathBuf, RunError> {
+pub fn locate(
+    world: World,
+    purpose: Purpose,
+    given: Option<PathBuf>,
+    say: impl FnOnce(&str),
+) -> Result<PathBuf, RunError> {
     if let Some(path) = given.or_else(|| std::env::var_os(VARIABLE).map(PathBuf::from)) {
         return match path.is_file() {
             true => Ok(path),
@@ -68,8 +95,16 @@ pub fn locate(world: World, given: Option<PathBuf>, say: impl FnOnce(&str)) -> R
             }
         };
     }
+    build(world, purpose, say)
+}
+
+/// Builds the simulator for `world`; `say` hears the command.
+pub fn build(world: World, purpose: Purpose, say: impl FnOnce(&str)) -> Result<PathBuf, RunError> {
     let root = root()?;
-    let build = Build::of(world, &root, std::env::var_os("CARGO_TARGET_DIR"));
+    let build = match purpose {
+        Purpose::Plain => Build::of(world, &root, std::env::var_os("CARGO_TARGET_DIR")),
+        Purpose::Mutants => Build::with_mutants(world, &root),
+    };
     say(&build.line());
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     // Flags of the build that started this process are not meant for the simulator's.
@@ -80,6 +115,13 @@ pub fn locate(world: World, given: Option<PathBuf>, say: impl FnOnce(&str)) -> R
         return Err(RunError(format!("the simulator was not built ({status}): {}", build.line())));
     }
     Ok(build.binary)
+}
+
+/// A hash of the file's bytes (FNV-1a), as 16 hex digits: equal for equal builds.
+pub fn fingerprint(program: &Path) -> Result<String, RunError> {
+    let bytes = std::fs::read(program).map_err(|error| RunError(format!("{}: {error}", program.display())))?;
+    let fold = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    Ok(format!("{:016x}", bytes.iter().fold(0xcbf2_9ce4_8422_2325, fold)))
 }
 
 /// The workspace: the nearest directory above the present one whose Cargo.toml has a workspace table.
@@ -110,5 +152,12 @@ mod tests {
              --bin engram-sim"
         );
         assert_eq!(madsim.binary, Path::new("/w/target-madsim/debug/engram-sim"));
+        let mutants = Build::with_mutants(World::Turmoil, root);
+        assert_eq!(
+            mutants.line(),
+            "RUSTFLAGS=\"--cfg mutants --cfg tokio_unstable\" CARGO_TARGET_DIR=\"target-mutants\" cargo build \
+             -p engram-sim --bin engram-sim"
+        );
+        assert_eq!(mutants.binary, Path::new("/w/target-mutants/debug/engram-sim"));
     }
 }

@@ -1,30 +1,36 @@
 //! The commands: each prints what it found and returns the exit code.
 //!
-//! Leaves out: arguments (`main.rs`) and the sentences ([`engram_chaos::report`]).
+//! Leaves out: arguments (`args.rs`) and the sentences ([`engram_chaos::report`]).
 
-use std::io::{IsTerminal, Write};
+pub mod diff;
+pub mod mutants;
+pub mod replay;
+pub mod sweep;
+
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
+use engram_chaos::binary::{self, Purpose};
 use engram_chaos::generate::generate;
 use engram_chaos::plan::{Origin, Plan, PlanError};
 use engram_chaos::runner::{RunError, Simulate, Simulator};
 use engram_chaos::shrink::{Shrink as Shrunken, shrink as shrink_plan};
-use engram_chaos::sweep::sweep as sweep_seeds;
-use engram_chaos::{World, binary, budget, corpus as plans, report, runner};
+use engram_chaos::{World, corpus as plans, report, runner};
 
-use crate::{Corpus, Drawn, Place, Replay, Run, Shrink, Sweep};
+use crate::args::{Corpus, Drawn, Place, Run, Shrink};
 
 /// An exit code, or why there is none.
 pub type Code = Result<u8, String>;
 
 impl Place {
     fn simulator(&self) -> Result<Simulator, String> {
-        let say = |line: &str| eprintln!("running: {line}");
-        let program = binary::locate(self.world, self.sim_bin.clone(), say).map_err(|error| error.to_string())?;
-        Ok(runner::simulator(&program, self.world))
+        let program = binary::locate(self.world, Purpose::Plain, self.sim_bin.clone(), say_command);
+        Ok(runner::simulator(&program.map_err(|error| error.to_string())?, self.world))
     }
+}
+
+/// Tells of a command before it runs.
+fn say_command(line: &str) {
+    eprintln!("running: {line}");
 }
 
 /// `chaos run`
@@ -39,64 +45,6 @@ pub fn run(args: &Run) -> Code {
     }
     if args.trace_hash {
         println!("{}", run.outcome.trace_hash);
-    }
-    Ok(u8::from(broken))
-}
-
-/// `chaos sweep`
-pub fn sweep(args: &Sweep) -> Code {
-    let request = args.draw.request(args.from, args.place.world);
-    let simulator = args.place.simulator()?;
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    let jobs = args.jobs.map_or(cores, usize::from);
-    let end = args.from.checked_add(args.seeds).ok_or("--from plus --seeds is over 2^64")?;
-    let (start, done, live) = (Instant::now(), AtomicU64::new(0), std::io::stderr().is_terminal());
-    let tally = sweep_seeds(&simulator, request, args.from..end, jobs, &|seed, result| {
-        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
-        match result {
-            Ok(run) if run.outcome.violation.is_none() => {}
-            Ok(run) => {
-                println!("{}", report::run_line(run));
-                println!("{}", report::reproduce_seed(engram_chaos::generate::Request { seed, ..request }));
-            }
-            Err(error) => println!("seed {seed} could not be run: {error}"),
-        }
-        if live {
-            eprint!("\r{done} of {} seeds", args.seeds);
-            let _ = std::io::stderr().flush();
-        }
-    });
-    if live {
-        eprintln!();
-    }
-    println!("{}", report::tally_line(&tally, start.elapsed().as_millis() as u64));
-    Ok(tally.exit_code())
-}
-
-/// `chaos replay`
-pub fn replay(args: &Replay) -> Code {
-    let world = args.place.world;
-    let (plan, again) = match (&args.file, args.seed) {
-        (Some(file), _) => (load(file)?, report::reproduce_file(file, world)),
-        (None, Some(seed)) => {
-            let request = args.draw.request(seed, world);
-            (generate(request), report::reproduce_seed(request))
-        }
-        (None, None) => return Err("a FILE or --seed is needed".into()),
-    };
-    let trace = args
-        .trace
-        .clone()
-        .unwrap_or_else(|| std::env::temp_dir().join(format!("engram-chaos-{}-{world}.trace", plan.seed)));
-    let simulator = Simulator { echo: true, trace: Some(trace.clone()), ..args.place.simulator()? };
-    print!("{}", report::timeline(&plan));
-    warn_of_budget(&plan);
-    let run = simulator.simulate(&plan).map_err(|error| error.to_string())?;
-    println!("{}", report::run_line(&run));
-    println!("trace: {}", trace.display());
-    let broken = run.outcome.violation.is_some();
-    if broken {
-        println!("{again}");
     }
     Ok(u8::from(broken))
 }
@@ -156,6 +104,7 @@ pub fn corpus(args: &Corpus) -> Code {
             Err(RunError(error)) => {
                 failed += 1;
                 println!("{}: could not be run: {error}", path.display());
+                println!("{}", report::reproduce_file(path, world));
             }
         }
     }
@@ -181,12 +130,6 @@ fn load(path: &Path) -> Result<Plan, String> {
 fn lacking(world: World, plan: &Plan) -> String {
     let kind = world.lacks(plan).map_or("no", |(_, fault)| fault.kind.name());
     format!("{world} does not execute {kind} faults")
-}
-
-fn warn_of_budget(plan: &Plan) {
-    if let Err(over) = budget::check(plan) {
-        eprintln!("note: {over}");
-    }
 }
 
 /// The commit that the present directory is at, for the corpus.

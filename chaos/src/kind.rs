@@ -77,12 +77,47 @@ pub enum Kind {
         /// Whose.
         node: u64,
     },
+    /// The next sync of a file fails, and what it should have made durable never is. At the end power fails, and the node
+    /// starts again.
+    SyncError {
+        /// Whose.
+        node: u64,
+    },
+    /// A bit of a record file flips. The end is when it must be found and mended.
+    Rot {
+        /// Whose.
+        node: u64,
+        /// Which file and bit, by a draw.
+        draw: u64,
+    },
+    /// Every open connection of the node breaks, in the middle of what is being written.
+    Reset {
+        /// Whose.
+        node: u64,
+    },
     /// The wall clock is off by this much; the monotonic clock is not.
     ClockSkew {
         /// Whose.
         node: u64,
         /// How far ahead; behind if negative.
         offset_ms: i64,
+    },
+    /// The monotonic clock runs fast.
+    ClockDrift {
+        /// Whose.
+        node: u64,
+        /// Parts in a million; slow if negative.
+        ppm: i64,
+    },
+    /// A node beyond the voters, with an id of its own, is added as one, and removed at the end.
+    Join {
+        /// Its id: the voters' number and more.
+        node: u64,
+    },
+    /// Leadership is handed to this node at the start.
+    Transfer {
+        /// To whom.
+        node: u64,
     },
     /// A bit of a graph in memory flips at the start: another row is linked than was chosen. The end is when it must be
     /// found and mended.
@@ -114,10 +149,20 @@ pub enum Setting {
     Pool(u64),
     /// The node's disk.
     Disk(u64),
-    /// The node's memory.
-    Memory(u64),
+    /// Whether somebody's memory is damaged: one node at a time, so that a majority is not.
+    Memory,
     /// The node's wall clock.
     Clock(u64),
+    /// Whether somebody's record files are damaged: one node at a time, so that another has them whole.
+    Rot,
+    /// How fast its monotonic clock runs.
+    Drift(u64),
+    /// Its connections.
+    Connections(u64),
+    /// Whether it is a member.
+    Member(u64),
+    /// Who leads.
+    Leader,
     /// The clients' load.
     Load,
 }
@@ -137,12 +182,18 @@ impl Kind {
             Kind::DiskStall { .. } => "disk_stall",
             Kind::DiskFull { .. } => "disk_full",
             Kind::ClockSkew { .. } => "clock_skew",
+            Kind::SyncError { .. } => "sync_error",
+            Kind::Rot { .. } => "rot",
+            Kind::Reset { .. } => "reset",
+            Kind::ClockDrift { .. } => "clock_drift",
+            Kind::Join { .. } => "join",
+            Kind::Transfer { .. } => "transfer",
             Kind::MemoryFlip { .. } => "memory_flip",
             Kind::Burst { .. } => "burst",
         }
     }
 
-    /// The lists of nodes that it names, each with its field's name.
+    /// The lists of voters that it names, each with its field's name.
     pub fn node_lists(&self) -> Vec<(&'static str, Vec<u64>)> {
         match self {
             Kind::Partition { a, b } => vec![("a", a.clone()), ("b", b.clone())],
@@ -155,9 +206,14 @@ impl Kind {
             | Kind::WorkerCrash { node, .. }
             | Kind::DiskStall { node, .. }
             | Kind::DiskFull { node }
+            | Kind::SyncError { node }
+            | Kind::Rot { node, .. }
+            | Kind::Reset { node }
+            | Kind::ClockDrift { node, .. }
+            | Kind::Transfer { node }
             | Kind::MemoryFlip { node, .. }
             | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
-            Kind::Burst { .. } => Vec::new(),
+            Kind::Join { .. } | Kind::Burst { .. } => Vec::new(),
         }
     }
 
@@ -175,9 +231,11 @@ impl Kind {
     /// The nodes that it takes from every quorum while it holds.
     pub fn down(&self) -> Vec<u64> {
         match self {
-            Kind::Crash { node } | Kind::Pause { node } | Kind::DiskStall { node, .. } | Kind::DiskFull { node } => {
-                vec![*node]
-            }
+            Kind::Crash { node }
+            | Kind::Pause { node }
+            | Kind::SyncError { node }
+            | Kind::DiskStall { node, .. }
+            | Kind::DiskFull { node } => vec![*node],
             Kind::PowerLoss { nodes } => nodes.clone(),
             _ => Vec::new(),
         }
@@ -195,7 +253,14 @@ impl Kind {
             Kind::PowerLoss { nodes } => nodes.iter().map(|node| Setting::Process(*node)).collect(),
             Kind::WorkerCrash { node, .. } => vec![Setting::Pool(*node)],
             Kind::DiskStall { node, .. } | Kind::DiskFull { node } => vec![Setting::Disk(*node)],
-            Kind::MemoryFlip { node, .. } => vec![Setting::Memory(*node)],
+            Kind::SyncError { node } => vec![Setting::Process(*node), Setting::Disk(*node)],
+            // Whoever starts on a damaged file that nobody else has is refused, as it should be.
+            Kind::Rot { node, .. } => vec![Setting::Process(*node), Setting::Rot],
+            Kind::Reset { node } => vec![Setting::Connections(*node)],
+            Kind::ClockDrift { node, .. } => vec![Setting::Drift(*node)],
+            Kind::Join { node } => vec![Setting::Member(*node)],
+            Kind::Transfer { .. } => vec![Setting::Leader],
+            Kind::MemoryFlip { .. } => vec![Setting::Memory],
             Kind::ClockSkew { node, .. } => vec![Setting::Clock(*node)],
             Kind::Burst { .. } => vec![Setting::Load],
         }

@@ -14,18 +14,26 @@
 #![allow(clippy::disallowed_methods, reason = "a tool outside the simulated corridor: it reads files and the clock")]
 
 pub mod binary;
+pub mod breakpoint;
 pub mod budget;
 pub mod corpus;
+pub mod diff;
 pub mod generate;
 pub mod kind;
+pub mod mutants;
+pub mod mutants_report;
 pub mod outcome;
+pub mod page;
 pub mod plan;
 pub mod profile;
 pub mod report;
 pub mod rng;
 pub mod runner;
 pub mod shrink;
+pub mod summary;
 pub mod sweep;
+pub mod sweep_log;
+pub mod trace;
 pub mod world;
 
 mod child;

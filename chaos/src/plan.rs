@@ -14,7 +14,7 @@
 //! Leaves out: whether a quorum survives ([`crate::budget`]); a plan over the budget is valid, and proves nothing
 //! about liveness.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 
@@ -28,6 +28,10 @@ pub const VERSION: u32 = 1;
 pub const NODES_MAX: u64 = 9;
 /// The most faults of a plan.
 pub const FAULTS_MAX: usize = 20_000;
+/// The most nodes that a plan adds to its voters.
+pub const SPARES_MAX: u64 = 8;
+/// The most that a monotonic clock may run fast or slow.
+pub const DRIFT_PPM_MAX: u64 = 50_000;
 /// The longest plan: a day.
 pub const DURATION_MS_MAX: u64 = 86_400_000;
 /// The largest plan file that is read.
@@ -155,6 +159,15 @@ impl Plan {
         })
     }
 
+    /// How many nodes after the voters must be at hand, to be added.
+    pub fn spares(&self) -> u64 {
+        let joins = self.faults.iter().filter_map(|fault| match fault.kind {
+            Kind::Join { node } => Some(node - self.nodes),
+            _ => None,
+        });
+        joins.max().unwrap_or(0)
+    }
+
     /// Every start and end, by time; at one time ends come before starts.
     pub fn actions(&self) -> Vec<Action<'_>> {
         let both = self.faults.iter().enumerate().flat_map(|(index, fault)| {
@@ -183,6 +196,14 @@ impl Plan {
         for (index, fault) in self.faults.iter().enumerate() {
             if let Err((field, why)) = self.validate_fault(fault) {
                 return wrong(format!("faults[{index}].{field}: {why}"));
+            }
+        }
+        let mut joined = BTreeSet::new();
+        for (index, fault) in self.faults.iter().enumerate() {
+            if let Kind::Join { node } = fault.kind
+                && !joined.insert(node)
+            {
+                return wrong(format!("faults[{index}].kind.join.node: {node} joins twice, and ids are not reused"));
             }
         }
         match self.conflict() {
@@ -230,6 +251,11 @@ impl Plan {
             Kind::DiskStall { stall_ms, .. } => ("stall_ms", (1..=60_000).contains(stall_ms), "between 1 and 60000"),
             Kind::ClockSkew { offset_ms, .. } => {
                 ("offset_ms", offset_ms.unsigned_abs() <= DURATION_MS_MAX, "at most a day")
+            }
+            Kind::ClockDrift { ppm, .. } => ("ppm", ppm.unsigned_abs() <= DRIFT_PPM_MAX, "between -50000 and 50000"),
+            Kind::Join { node } => {
+                let spare = self.nodes + 1..=self.nodes + SPARES_MAX;
+                ("node", spare.contains(node), "one of the eight ids after the voters'")
             }
             Kind::Burst { rows } => ("rows", (1..=10_000_000).contains(rows), "between 1 and 10000000"),
             _ => return Ok(()),
@@ -285,6 +311,12 @@ mod tests {
             r#"{"disk_full":{"node":1}}"#,
             r#"{"clock_skew":{"node":3,"offset_ms":-500}}"#,
             r#"{"burst":{"rows":10000}}"#,
+            r#"{"sync_error":{"node":2}}"#,
+            r#"{"rot":{"node":2,"draw":7}}"#,
+            r#"{"reset":{"node":2}}"#,
+            r#"{"clock_drift":{"node":2,"ppm":-200}}"#,
+            r#"{"join":{"node":4}}"#,
+            r#"{"transfer":{"node":2}}"#,
         ];
         for (index, kind) in kinds.iter().enumerate() {
             let at = index * 50;
@@ -318,6 +350,14 @@ mod tests {
         let both = plan(&format!("{},{}", crash(0, 10), crash(10, 20))).expect("one after the other");
         let timeline: Vec<_> = both.actions().iter().map(|action| (action.at_ms, action.begins)).collect();
         assert_eq!(timeline, [(0, true), (10, false), (10, true), (20, false)]);
+    }
+
+    #[test]
+    fn a_newcomer_has_an_id_of_its_own_and_uses_it_once() {
+        let join = |at, node| format!(r#"{{"at_ms":{at},"until_ms":{},"kind":{{"join":{{"node":{node}}}}}}}"#, at + 10);
+        assert_eq!(refused(&join(0, 3)), "faults[0].kind.join.node: is not one of the eight ids after the voters'");
+        let twice = refused(&format!("{},{}", join(0, 4), join(10, 4)));
+        assert_eq!(twice, "faults[1].kind.join.node: 4 joins twice, and ids are not reused");
     }
 
     #[test]

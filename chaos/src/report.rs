@@ -5,10 +5,11 @@
 //! Leaves out: printing (the command does).
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::generate::Request;
 use crate::kind::Kind;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Violation};
 use crate::plan::{Fault, Plan};
 use crate::runner::Run;
 use crate::shrink::Shrunk;
@@ -17,7 +18,7 @@ use crate::world::World;
 
 /// A run in one line.
 pub fn run_line(run: &Run) -> String {
-    let Run { outcome, wall_ms } = run;
+    let Run { outcome, wall_ms, .. } = run;
     let Outcome { seed, world, trace_hash, events, simulated_ms, acked, .. } = outcome;
     let figures = format!(
         "seed {seed} in {world}, {:.1} s simulated in {:.1} s, {acked} acked, {events} events, trace {trace_hash}",
@@ -33,14 +34,29 @@ pub fn run_line(run: &Run) -> String {
     }
 }
 
+/// A broken promise of a seed in one line.
+pub fn violation_line(seed: u64, violation: &Violation) -> String {
+    let Violation { invariant, detail, at_ms } = violation;
+    format!("BROKEN: {invariant} at {at_ms} ms: {detail} (seed {seed})")
+}
+
 /// The command that repeats a drawn run.
 pub fn reproduce_seed(request: Request) -> String {
-    let Request { seed, profile, world, nodes, duration_ms } = request;
-    let time = match duration_ms {
+    format!("reproduce: cargo chaos run --seed {} {}", request.seed, draw_arguments(request))
+}
+
+/// The arguments that draw the same plans, but for seeds.
+pub fn draw_arguments(request: Request) -> String {
+    let Request { profile, world, nodes, .. } = request;
+    format!("{} --world {world} --profile {profile} --nodes {nodes}", time_argument(request.duration_ms))
+}
+
+/// The argument for the time of faults.
+pub fn time_argument(duration_ms: u64) -> String {
+    match duration_ms {
         ms if ms % 60_000 == 0 => format!("--minutes {}", ms / 60_000),
         ms => format!("--seconds {}", ms / 1_000),
-    };
-    format!("reproduce: cargo chaos run --seed {seed} {time} --world {world} --profile {profile} --nodes {nodes}")
+    }
 }
 
 /// The command that repeats the run of a file.
@@ -48,17 +64,28 @@ pub fn reproduce_file(path: &Path, world: World) -> String {
     format!("reproduce: cargo chaos replay {} --world {world}", path.display())
 }
 
-/// A sweep in one line.
-pub fn tally_line(tally: &Tally, elapsed_ms: u64) -> String {
-    let Tally { clean, broken, failed, simulated_ms, wall_ms, acked } = tally;
-    let seeds = *clean + broken.len() as u64 + failed.len() as u64;
-    let per_hour = seeds as f64 * 3_600_000.0 / elapsed_ms.max(1) as f64;
+/// How far a sweep is.
+pub fn progress(done: u64, seeds: Option<u64>, elapsed: Duration) -> String {
+    let of = seeds.map_or(String::new(), |seeds| format!(" of {seeds}"));
+    format!("{done}{of} seeds in {} s", elapsed.as_secs())
+}
+
+/// A sweep's figures: what held, and how fast it was checked.
+pub fn tally_lines(tally: &Tally, elapsed: Duration) -> String {
+    let Tally { clean, broken, failed, earlier, simulated_ms, core_ms, cpu_time, acked, .. } = tally;
+    let seeds = tally.seeds();
+    let (broken, failed) = (broken.len(), failed.len());
+    let ran = seeds - earlier - failed as u64;
+    let found = format!("{seeds} seeds: {clean} ok, {broken} broken, {failed} not run");
+    let before = if *earlier > 0 { format!(", {earlier} of them by an earlier sweep") } else { String::new() };
+    let elapsed_ms = (elapsed.as_millis() as u64).max(1);
+    let per_core_hour = ran as f64 * 3_600_000.0 / (*core_ms).max(1) as f64;
+    let rate = *simulated_ms as f64 / elapsed_ms as f64;
+    let core = if *cpu_time { "CPU time" } else { "wall time of processes" };
     format!(
-        "{seeds} seeds: {clean} ok, {} broken, {} not run; {acked} acked; {:.1} simulated seconds a second of a process, \
-         {per_hour:.0} seeds an hour",
-        broken.len(),
-        failed.len(),
-        *simulated_ms as f64 / (*wall_ms).max(1) as f64
+        "{found}{before}\n{acked} acked in {:.1} s; {per_core_hour:.0} seeds an hour of a core ({core}), {rate:.1} \
+         simulated seconds a wall second",
+        elapsed_ms as f64 / 1000.0
     )
 }
 
@@ -92,6 +119,12 @@ pub fn describe(kind: &Kind) -> String {
         Kind::Pause { node } => format!("node {node} paused"),
         Kind::WorkerCrash { node, every_ms } => format!("a worker of node {node} dies every {every_ms} ms"),
         Kind::DiskStall { node, stall_ms } => format!("each disk operation of node {node} takes {stall_ms} ms"),
+        Kind::SyncError { node } => format!("a sync of node {node} fails"),
+        Kind::Rot { node, .. } => format!("a bit of a record file of node {node} flips"),
+        Kind::Reset { node } => format!("connections of node {node} broken"),
+        Kind::ClockDrift { node, ppm } => format!("clock of node {node} runs {ppm} ppm fast"),
+        Kind::Join { node } => format!("node {node} is added, and removed at the end"),
+        Kind::Transfer { node } => format!("leadership handed to node {node}"),
         Kind::DiskFull { node } => format!("disk of node {node} full"),
         Kind::MemoryFlip { node, .. } => format!("a bit flips in the memory of node {node}"),
         Kind::ClockSkew { node, offset_ms } => format!("clock of node {node} off by {offset_ms} ms"),

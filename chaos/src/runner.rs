@@ -3,8 +3,8 @@
 //! Invariant `one_seed_one_process`: each run is a fresh process, so no run can color another.
 //!
 //! What counts as broken, besides a verdict that says so: a simulator that died (`panic`: an assertion is a promise
-//! too) and one that was still running after its wall time (`wall_time`). Exit code 2, or an end without a verdict,
-//! is an error: the plan was not run.
+//! too) and one that was still running after its wall time (`wall_time`). Exit code 2, a signal from outside, or an end
+//! without a verdict is an error: the plan was not run.
 //!
 //! Leaves out: building the simulator ([`crate::binary`]), and what it does.
 
@@ -21,6 +21,8 @@ use crate::world::World;
 
 /// The name of the violation of a simulator that died without a verdict.
 pub const PANIC: &str = "panic";
+/// Signals that come from outside (SIGINT, SIGKILL, SIGTERM): a simulator that fails sends itself others.
+const OUTSIDE: [i32; 3] = [2, 9, 15];
 /// The name of the violation of a simulator that did not end in time.
 pub const WALL_TIME: &str = "wall_time";
 
@@ -43,6 +45,15 @@ pub struct Run {
     pub outcome: Outcome,
     /// Wall time.
     pub wall_ms: u64,
+    /// CPU time of the simulator; `None` where the system does not tell.
+    pub cpu_ms: Option<u64>,
+}
+
+impl Run {
+    /// What it cost a core: CPU time, or wall time where that is not known.
+    pub fn core_ms(&self) -> u64 {
+        self.cpu_ms.unwrap_or(self.wall_ms)
+    }
 }
 
 /// Whatever can run a plan: the simulator, or a closure in a test.
@@ -66,6 +77,10 @@ pub struct Simulator {
     pub world: World,
     /// Where it writes its trace, if anywhere.
     pub trace: Option<PathBuf>,
+    /// Where it writes its [`crate::summary::Summary`], if anywhere.
+    pub summary: Option<PathBuf>,
+    /// The planted bug that it runs with, if any.
+    pub mutant: Option<String>,
     /// Whether its standard error is passed on while it runs.
     pub echo: bool,
     /// How long it may run.
@@ -84,11 +99,17 @@ impl Simulate for Simulator {
         if let Some(trace) = &self.trace {
             command.arg("--trace").arg(trace);
         }
+        if let Some(summary) = &self.summary {
+            command.arg("--summary").arg(summary);
+        }
+        if let Some(mutant) = &self.mutant {
+            command.arg("--mutant").arg(mutant);
+        }
         let start = Instant::now();
         let ended = child::run(&mut command, self.echo, self.wall_time_max)
             .map_err(|error| RunError(format!("{}: can't be started: {error}", self.program.display())))?;
         let wall_ms = start.elapsed().as_millis() as u64;
-        Ok(Run { outcome: judge(plan, self.world, &ended)?, wall_ms })
+        Ok(Run { outcome: judge(plan, self.world, &ended)?, wall_ms, cpu_ms: ended.cpu_ms })
     }
 }
 
@@ -108,7 +129,14 @@ fn judge(plan: &Plan, world: World, ended: &Ended) -> Result<Outcome, RunError> 
             .map_err(|error| RunError(format!("the simulator's last line {error}: {:?}", shorten(&ended.last_line))))?,
         Some(2) => return Err(RunError(format!("the simulator refused the plan: {}", ended.complaint()))),
         Some(code) => return Ok(silent(PANIC, format!("exit code {code}: {}", ended.complaint()))),
-        None => return Ok(silent(PANIC, format!("killed by a signal: {}", ended.complaint()))),
+        None => {
+            let signal = ended.signal.unwrap_or(0);
+            if OUTSIDE.contains(&signal) {
+                let why = "somebody killed the simulator, or the machine was out of memory";
+                return Err(RunError(format!("signal {signal}: {why}")));
+            }
+            return Ok(silent(PANIC, format!("ended by signal {signal}: {}", ended.complaint())));
+        }
     };
     let expected = if outcome.verdict == Verdict::Ok { 0 } else { 1 };
     if ended.code != Some(expected) {
@@ -153,6 +181,8 @@ pub fn simulator(program: &Path, world: World) -> Simulator {
         program: program.to_path_buf(),
         world,
         trace: None,
+        summary: None,
+        mutant: None,
         echo: false,
         wall_time_max: Duration::from_secs(1_800),
     }

@@ -3,66 +3,12 @@
 #![cfg(all(unix, feature = "cli"))]
 #![allow(clippy::disallowed_methods, reason = "a test of a command line tool: it writes the files that the tool reads")]
 
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+mod bench;
 
+use std::path::Path;
+
+use bench::{Bench, SCRIPT, code, err, out};
 use engram_chaos::Plan;
-use tempfile::TempDir;
-
-/// Fails with a broken promise if the plan holds a power loss, and remembers nothing.
-const SCRIPT: &str = r#"#!/bin/sh
-plan="$3"
-seed=$(sed -n 's/.*"seed": \([0-9]*\),/\1/p' "$plan" | head -1)
-[ -n "$5" ] && echo trace > "$5"
-echo "noise before the verdict"
-if grep -q power_loss "$plan"; then
-  echo '{"verdict":"broken","seed":'$seed',"world":"turmoil","trace_hash":"00000000000000ff","events":3,"simulated_ms":1000,"acked":2,"violation":{"invariant":"no_acked_loss","detail":"one is gone","at_ms":700}}'
-  exit 1
-fi
-echo '{"verdict":"ok","seed":'$seed',"world":"turmoil","trace_hash":"00000000000000aa","events":3,"simulated_ms":1000,"acked":2,"violation":null}'
-"#;
-
-struct Bench {
-    directory: TempDir,
-    simulator: PathBuf,
-}
-
-impl Bench {
-    fn new(script: &str) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let simulator = directory.path().join("engram-sim");
-        std::fs::write(&simulator, script).expect("written");
-        std::fs::set_permissions(&simulator, std::fs::Permissions::from_mode(0o755)).expect("executable");
-        Bench { directory, simulator }
-    }
-
-    fn chaos(&self, arguments: &str) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_chaos"));
-        command.args(arguments.split_whitespace()).env("ENGRAM_SIM_BIN", &self.simulator);
-        command.current_dir(self.directory.path()).output().expect("chaos starts")
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn save(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).expect("written");
-    }
-}
-
-fn code(output: &Output) -> Option<i32> {
-    output.status.code()
-}
-
-fn out(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn err(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
 
 #[test]
 fn a_clean_run_exits_zero_and_ends_with_the_trace_hash() {
@@ -81,17 +27,6 @@ fn a_broken_run_exits_one_with_the_line_that_repeats_it() {
     assert!(out(&output).contains("BROKEN: no_acked_loss at 700 ms: one is gone"), "{}", out(&output));
     let again = "reproduce: cargo chaos run --seed 4 --minutes 1 --world turmoil --profile crash --nodes 3";
     assert!(out(&output).contains(again), "{}", out(&output));
-}
-
-#[test]
-fn a_sweep_reports_each_failure_with_its_line_and_counts_all_seeds() {
-    let bench = Bench::new(SCRIPT);
-    let clean = bench.chaos("sweep --seeds 6 --from 100 --jobs 2 --seconds 5 --profile network");
-    assert_eq!(code(&clean), Some(0), "{}", err(&clean));
-    assert!(out(&clean).starts_with("6 seeds: 6 ok, 0 broken"), "{}", out(&clean));
-    let broken = bench.chaos("sweep --seeds 3 --jobs 2 --profile crash");
-    assert_eq!(code(&broken), Some(1));
-    assert_eq!(out(&broken).matches("reproduce: cargo chaos run --seed").count(), 3, "{}", out(&broken));
 }
 
 #[test]
@@ -157,4 +92,14 @@ fn a_simulator_that_panics_broke_a_promise() {
     assert_eq!(code(&output), Some(1), "{}", err(&output));
     assert!(out(&output).contains("BROKEN: panic at 0 ms: exit code 101: thread 'main' panicked"), "{}", out(&output));
     assert!(Path::new(&bench.simulator).exists());
+}
+
+#[test]
+fn a_simulator_that_aborts_broke_a_promise_and_one_that_is_killed_was_not_run() {
+    let aborted = Bench::new("#!/bin/sh\nkill -ABRT $$\n").chaos("run --seed 1");
+    assert_eq!(code(&aborted), Some(1), "{}", err(&aborted));
+    assert!(out(&aborted).contains("BROKEN: panic at 0 ms: ended by signal 6: "), "{}", out(&aborted));
+    let killed = Bench::new("#!/bin/sh\nkill -KILL $$\n").chaos("run --seed 1");
+    assert_eq!(code(&killed), Some(2), "{}", out(&killed));
+    assert!(err(&killed).contains("signal 9: somebody killed the simulator"), "{}", err(&killed));
 }

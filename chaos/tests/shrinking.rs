@@ -8,7 +8,7 @@ use engram_chaos::plan::Plan;
 use engram_chaos::profile::Profile;
 use engram_chaos::runner::{Run, RunError};
 use engram_chaos::shrink::{Shrink, shrink};
-use engram_chaos::sweep::sweep;
+use engram_chaos::sweep::{Sweep, sweep};
 use engram_chaos::{Kind, Violation, World, budget};
 
 fn ran(plan: &Plan, invariant: Option<&str>) -> Result<Run, RunError> {
@@ -23,7 +23,7 @@ fn ran(plan: &Plan, invariant: Option<&str>) -> Result<Run, RunError> {
         acked: 1,
         violation,
     };
-    Ok(Run { outcome, wall_ms: 1 })
+    Ok(Run { outcome, wall_ms: 1, cpu_ms: Some(1) })
 }
 
 /// Fails if a crash overlaps a partition, and in another way if there is much of anything.
@@ -97,7 +97,8 @@ fn a_sweep_gives_the_same_however_many_jobs_it_has() {
             13 => Err(RunError("no disk".into())),
             _ => ran(plan, plan.seed.is_multiple_of(7).then_some("sevens")),
         };
-        sweep(&simulator, request(0), 10..40, jobs, &|_, _| ())
+        let seeds = Sweep { seeds: 10..40, jobs, deadline: None, done: &|_| false };
+        sweep(&simulator, request(0), &seeds, &|_, _| ())
     };
     let one = tally(1);
     assert_eq!(one.broken.iter().map(|(seed, _)| *seed).collect::<Vec<_>>(), [14, 21, 28, 35]);

@@ -73,6 +73,7 @@ impl Forgets {
     #[inline(always)]
     pub(crate) fn lives(&self, row: u32, forgets: u32) -> bool {
         // Zero wraps round to the largest.
+        let forgets = forgets.saturating_sub(u32::from(engram_mutants::mutant!("last_forget_not_seen")));
         self.ordinal(row).wrapping_sub(1) >= forgets
     }
 

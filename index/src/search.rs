@@ -93,8 +93,9 @@ pub(crate) fn search(
         kernels.enter(|| walked(graph, readers, &state, cues, ef, visible, passes, &mut near));
     }
     let found = cues.iter().zip(near).map(|(cue, mut near)| {
-        if params.k > 0 && tail_scanned > 0 {
+        if params.k > 0 && tail_scanned > 0 && !engram_mutants::mutant!("tail_not_scanned") {
             let tail = tail.clone();
+            let passes = if engram_mutants::mutant!("forget_missed_in_the_tail") { filter } else { passes };
             near.extend(scan::candidates(graph, &cue.encoded.code(), tail, ef.max(SCANNED_MIN), passes));
             near.sort_unstable();
         }
@@ -136,6 +137,7 @@ fn walked(
         let limits = Limits { ef, seen_max: ef.saturating_mul(32).saturating_add(rows as usize / 32) };
         let view = graph.view(state, 0, Traverse::Both, measure);
         let start = |at: usize| (code(at), entries[at]);
+        let passes = if engram_mutants::mutant!("forget_missed_in_the_graph") { &(|_: u32| true) } else { passes };
         let answers = |row| row < visible && passes(row);
         view.run(walks, &limits, cues.len(), start, answers, |done| match done.cut_short {
             true => cut_short.push(done.job),

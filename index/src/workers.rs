@@ -41,6 +41,12 @@ pub(crate) fn collect<R: Send>(
             *slots[at].lock().expect("no job panics with its slot locked") = Some(result);
         }
     });
+    let mut slots = slots;
+    if engram_mutants::mutant!("lost_chunk_is_the_last") {
+        // Whoever has no result takes its place at the end, as if results came in the order of their arrival.
+        let lost = |slot: &Mutex<Option<R>>| slot.lock().is_ok_and(|slot| slot.is_none());
+        slots.sort_by_key(lost);
+    }
     let taken = slots.into_iter().enumerate();
     taken
         .map(|(at, slot)| slot.into_inner().expect("no job panics with its slot locked").unwrap_or_else(|| job(at)))

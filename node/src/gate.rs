@@ -9,6 +9,7 @@ use crate::env::Clock;
 use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Connection, PeerCalls};
 use crate::state::spaces::Space;
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::query::{ReadLevel, check_level};
 use engram_proto::transport::{World, timeout};
@@ -90,16 +91,19 @@ impl Gate {
                     let text = format!("the token is of incarnation {incarnation}, the cluster is in {mine}");
                     return Err(Error::invalid(format!("{text}: it was restored; drop the token")));
                 }
-                self.wait(index, deadline).await?;
+                if !mutant!("token_not_waited_for") {
+                    self.wait(index, deadline).await?;
+                }
                 None
             }
             ReadLevel::Bounded { staleness_ms } => {
                 let bound = Duration::from_millis(staleness_ms.into());
                 match self.staleness() {
-                    Some(staleness) if staleness <= bound => None,
+                    Some(staleness) if staleness <= bound || mutant!("bound_ignored") => None,
                     _ => Some(self.confirm(deadline).await?.log_index),
                 }
             }
+            ReadLevel::Linearizable if mutant!("read_index_skipped") => None,
             ReadLevel::Linearizable => Some(self.confirm(deadline).await?.log_index),
         };
         self.take(name, read_index)
@@ -116,7 +120,8 @@ impl Gate {
     /// How old a write may be, at most, that was acked and is not in the state; `None` while that is not known.
     fn staleness(&self) -> Option<Duration> {
         let fresh = *self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh))
+        let share = if mutant!("staleness_understated") { 4 } else { 1 };
+        fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh) / share)
     }
 
     /// Makes the state have every write acked before now; the mark that proves it.
@@ -127,7 +132,9 @@ impl Gate {
             self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
         })?;
         let left = deadline.saturating_sub(self.clock.monotonic().saturating_sub(asked));
-        self.wait(mark.log_index, left).await?;
+        if !mutant!("read_index_not_waited_for") {
+            self.wait(mark.log_index, left).await?;
+        }
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         *fresh = (*fresh).max(Some(asked));
         Ok(mark)
@@ -139,7 +146,9 @@ impl Gate {
     }
 
     fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
-        if let Some(why) = self.leadership.state().quarantined() {
+        if let Some(why) = self.leadership.state().quarantined()
+            && !mutant!("quarantined_answers")
+        {
             return Err(Error::new(Kind::Quarantined, format!("{why}; ask another node")));
         }
         // Before the state is looked at: it only grows.
@@ -148,6 +157,7 @@ impl Gate {
         let space = data.space(name)?.clone();
         let (at, applied_index) = (space.index.now(), data.applied.map_or(0, |id| id.index));
         drop(data);
+        tracing::debug!(node = self.leadership.node(), applied_index, "state read");
         let epoch = space.index.epoch();
         let snapshot = Snapshot {
             node: self.leadership.node(),
@@ -209,6 +219,12 @@ impl Gate {
 
     /// The same, on the leader itself.
     pub async fn read_mark_here(&self) -> Result<ReadMark> {
+        if mutant!("read_index_without_quorum")
+            && let Leader::Here { term } = self.leadership.leader()
+        {
+            let log_index = self.leadership.state().watermark().applied();
+            return Ok(ReadMark { log_index, stamp_ms: self.leadership.stamp_ms(term) });
+        }
         match self.leadership.raft().get_read_log_id(ReadPolicy::ReadIndex).await {
             Ok((read, _)) => {
                 let log_index = read.index();
@@ -226,7 +242,9 @@ impl View {
     /// Makes it what a reader saw at an earlier log index.
     pub fn go_back(&mut self, index: u64) -> Result<()> {
         self.reaches(index)?;
-        self.at = self.space.as_of(index);
+        if !mutant!("past_is_the_present") {
+            self.at = self.space.as_of(index);
+        }
         (self.snapshot.rows, self.snapshot.forgotten) = (self.at.rows.into(), self.at.forgets.into());
         (self.snapshot.applied_index, self.snapshot.staleness_ms) = (index, None);
         Ok(())
@@ -236,7 +254,7 @@ impl View {
     /// what was erased meanwhile.
     pub fn reaches(&self, index: u64) -> Result<()> {
         let (name, earliest) = (&self.space.config.name, self.space.earliest());
-        match index < earliest {
+        match index < earliest && !mutant!("floor_not_looked_at") {
             true => {
                 let text = format!("the past of space {name} begins at log index {earliest}, after {index}");
                 Err(Error::new(Kind::BelowFloor, format!("{text}; ask for that or later")))
@@ -247,6 +265,6 @@ impl View {
 
     /// Whether the view has the row and the filter means it.
     pub fn shows(&self, row: u32, filter: Option<&Filter>) -> bool {
-        self.space.index.lives(row, self.at) && self.space.means(row, filter)
+        (self.space.index.lives(row, self.at) || mutant!("forgotten_row_shown")) && self.space.means(row, filter)
     }
 }

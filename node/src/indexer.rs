@@ -8,6 +8,7 @@ use crate::admission::Admission;
 use crate::env::{Env, Lane, run_on};
 use crate::state::Machine;
 use crate::state::spaces::Space;
+use engram_mutants::mutant;
 use std::ops::Range;
 use std::pin::pin;
 use std::sync::Arc;
@@ -50,6 +51,10 @@ fn next(state: &Machine, admission: &Admission, last: u64) -> Option<(Arc<Space>
 
 async fn build(node: u64, env: &Env, state: &Machine, space: Arc<Space>, batch: Range<u32>) -> Result<(), String> {
     let (workers, building) = (env.pool.workers(), space.clone());
+    let batch = match mutant!("batch_cut_by_time") && space.index.rows().is_multiple_of(3) && batch.len() > 1 {
+        true => batch.start..batch.end - 1,
+        false => batch,
+    };
     let epoch = run_on(&*env.pool, Lane::Index, move || building.index.build(batch, &*workers)).await;
     let epoch = epoch.ok_or("the index lane stopped: a batch panicked")?;
     // Another state may have taken the place of the one that the space is of: nobody sees its graph any more.

@@ -20,6 +20,7 @@ use crate::state::rebuild::Hold;
 use crate::state::records::Hash;
 use crate::state::snapshot::Image;
 use crate::state::spaces::Space;
+use engram_mutants::mutant;
 use engram_proto::wire::log::{DigestVote, OpenRound, command};
 use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver;
@@ -121,7 +122,7 @@ impl Task {
     async fn scrub(&mut self) -> Result<(), String> {
         let (clock, state) = (&self.node.env.clock, &self.node.state);
         let begun = clock.monotonic();
-        if begun < self.next_scrub[0] || state.damage().is_some() {
+        if begun < self.next_scrub[0] || state.damage().is_some() || mutant!("memory_not_scrubbed") {
             return Ok(());
         }
         loop {
@@ -174,7 +175,9 @@ impl Task {
         let (state, records) = (&self.node.state, self.node.state.records().clone());
         // After the last, the first again.
         self.scrubbed_file = records.held_after(self.scrubbed_file);
-        let Some(hash) = self.scrubbed_file else { return Ok(Duration::ZERO) };
+        let Some(hash) = self.scrubbed_file.filter(|_| !mutant!("files_not_scrubbed")) else {
+            return Ok(Duration::ZERO);
+        };
         let clock = self.node.env.clock.clone();
         let read = move || {
             let begun = clock.monotonic();

@@ -7,6 +7,7 @@ use crate::env::Env;
 use crate::leader::{Leader, Leadership};
 use crate::proposer::Proposer;
 use crate::raft::net::PeerCalls;
+use engram_mutants::mutant;
 use engram_proto::wire::log::{ExpireSession, command};
 use engram_proto::wire::peer::KeepAliveRequest;
 use std::collections::BTreeMap;
@@ -81,11 +82,12 @@ impl Live {
         table.seen.retain(|session, _| open.contains_key(session));
         let mut idle = Vec::new();
         for (session, last_activity_ms) in open {
-            let here = table.here.contains_key(session);
+            let here = table.here.contains_key(session) && !mutant!("live_session_expires");
             let seen = table.seen.entry(*session).or_insert(now);
             if here {
                 *seen = now;
             }
+            let limit = if mutant!("live_session_expires") { limit / 100 } else { limit };
             if now.saturating_sub(*seen) >= limit {
                 idle.push(ExpireSession { session: *session, last_activity_ms: *last_activity_ms });
             }

@@ -12,6 +12,7 @@ use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
 use crate::session::{CHUNK_ROWS_MAX, Sequenced};
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind, Result, WriteClass};
 use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
 use engram_proto::wire::peer::ProposeRequest;
@@ -270,7 +271,10 @@ impl Proposal {
             _ => Err(Error::new(Kind::InDoubt, "the outcome is not of this entry").with_class(WriteClass::Unknown)),
         });
         match verdicts {
-            Ok(verdicts) => {
+            Ok(mut verdicts) => {
+                if mutant!("verdicts_in_reverse") {
+                    verdicts.reverse();
+                }
                 for ((chunk, rows, permit), verdict) in self.chunks.into_iter().zip(verdicts) {
                     drop(permit);
                     chunk.settle(rows, Ok(verdict));

@@ -104,7 +104,8 @@ async fn start(
     network.follow(&raft);
     let (stopping, stopped) = channel::channel(false);
     let node = assemble(&env, &config, (&opened, state), world, network, raft, stopped);
-    tracing::info!(node = id, listen = %config.listen, peer_listen = %config.peer_listen, "node started");
+    let term = opened.log.vote().map_or(0, |vote| vote.leader_id.term);
+    tracing::info!(node = id, term, listen = %config.listen, peer_listen = %config.peer_listen, "node started");
     probe(Probe(node.clone()));
 
     let mut tasks = Tasks::new();
@@ -205,7 +206,8 @@ fn raft_config(config: &Config) -> Result<openraft::Config, String> {
         election_timeout_max: config.raft.election_max_ms,
         // By bytes applied, not by entries: `watch` asks for it.
         snapshot_policy: openraft::SnapshotPolicy::Never,
-        max_in_snapshot_log_to_keep: config.raft.keep_entries,
+        // Purging is asked for by `watch` and `erasure`: openraft's own would go back behind what was asked for.
+        max_in_snapshot_log_to_keep: u64::MAX,
         // An entry is at most about 1 MiB.
         max_payload_entries: 4,
         enable_pre_vote: Some(true),

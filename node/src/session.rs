@@ -5,6 +5,7 @@
 //! one gives quick answers and keeps gaps out of the log.
 //! Invariant `order_in_session`: chunks leave in sequence order without gaps.
 
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Result};
 use engram_proto::observation::{self, Shape};
 use engram_proto::wire::log::{Record, Verdict};
@@ -166,7 +167,9 @@ impl Door {
 
     /// Admission refused a chunk that left this door: its numbers are expected again.
     pub fn turn_back(&mut self, first_sequence: u64, error: Error) -> Refused {
-        self.next = self.next.min(first_sequence);
+        if !mutant!("turned_back_numbers_are_gone") {
+            self.next = self.next.min(first_sequence);
+        }
         self.refuse(first_sequence, error)
     }
 

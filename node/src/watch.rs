@@ -1,4 +1,4 @@
-//! Looks at the running node: role changes, watermark order, disk room, when a snapshot is due.
+//! Looks at the running node: role changes, watermark order, disk room, when a snapshot is due, and a purge of the log.
 
 use crate::node::Node;
 use openraft::async_runtime::WatchReceiver;
@@ -31,9 +31,18 @@ pub async fn run(node: Arc<Node>) -> Result<(), String> {
             tracing::info!(node = node.id, role = ?state, term, leader = leader.unwrap_or(0), "role");
             last_role = Some(role);
         }
+        let full = |(depth, cap): (usize, usize)| depth > cap;
+        if node.admission.depth().into_iter().zip(node.admission.caps()).any(full) {
+            return Err(format!("queue_within_cap: {:?} rows of {:?}", node.admission.depth(), node.admission.caps()));
+        }
         let marks = node.marks();
         if let Some(rule) = marks.broken() {
             return Err(format!("watermark_order: {rule} does not hold: {marks:?}"));
+        }
+        let purgeable = marks.snapshot.saturating_sub(node.config.raft.keep_entries);
+        if purgeable > marks.purged {
+            // What was asked for before and waits for a follower stays asked for.
+            drop(node.leadership.raft().trigger().purge_log(purgeable).await);
         }
         if node.state.snapshot_is_due(snapshot_bytes(&node)) {
             // Stopped: the next look at the running state says so.

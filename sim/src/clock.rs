@@ -1,10 +1,10 @@
-//! A node's clock over the world's virtual time: the wall clock may be wrong, the monotonic one may run fast.
+//! A node's clock over the world's virtual time: the wall clock may be wrong, the monotonic one may run fast or slow.
 
 use engram_node::env::{Clock, Rt};
 use futures_util::future::BoxFuture;
 use openraft::AsyncRuntime;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// 2026-01-01, so that wall times look like some.
@@ -15,8 +15,30 @@ const EPOCH_MS: i64 = 1_767_225_600_000;
 pub struct Skew {
     /// Milliseconds that the wall clock is ahead.
     pub wall_ms: AtomicI64,
-    /// Parts in a million that monotonic time runs fast.
-    pub drift_ppm: AtomicI64,
+    drift: Mutex<Drift>,
+}
+
+/// The monotonic clock read `base` at the world's time `since`, and has run `ppm` parts in a million fast from there.
+#[derive(Default)]
+struct Drift {
+    since: Duration,
+    base: Duration,
+    ppm: i64,
+}
+
+impl Drift {
+    fn at(&self, now: Duration) -> Duration {
+        let passed = now.saturating_sub(self.since).as_nanos() as i128;
+        self.base + Duration::from_nanos((passed + passed * i128::from(self.ppm) / 1_000_000).max(0) as u64)
+    }
+}
+
+impl Skew {
+    /// From the world's time `now` on, the monotonic clock runs so many parts in a million fast; it never jumps.
+    pub fn drift(&self, now: Duration, ppm: i64) {
+        let mut drift = self.drift.lock().unwrap_or_else(PoisonError::into_inner);
+        *drift = Drift { since: now, base: drift.at(now), ppm };
+    }
 }
 
 /// A node's clock.
@@ -34,9 +56,7 @@ impl SimClock {
 
 impl Clock for SimClock {
     fn monotonic(&self) -> Duration {
-        let nanos = (self.now)().as_nanos() as i128;
-        let drift = i128::from(self.skew.drift_ppm.load(Ordering::Relaxed));
-        Duration::from_nanos((nanos + nanos * drift / 1_000_000).max(0) as u64)
+        self.skew.drift.lock().unwrap_or_else(PoisonError::into_inner).at((self.now)())
     }
 
     fn wall_ms(&self) -> u64 {

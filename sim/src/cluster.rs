@@ -7,13 +7,19 @@ use crate::observe::Observer;
 use crate::pool::SimPool;
 use crate::run::Run;
 use crate::trace::Trace;
+use crate::wear::Wear;
 use crate::world::address;
+use engram_client::NodeAddress;
 use engram_node::Config;
-use engram_node::config::{IntegrityConfig, RaftConfig, WalConfig};
+use engram_node::config::{AdmissionConfig, IntegrityConfig, RaftConfig, WalConfig};
+use engram_node::env::disk::read_all;
+use engram_node::env::{Disk, Open};
 use engram_node::env::{Env, Net, Seed};
 use engram_node::probe::Probe;
-use std::collections::BTreeMap;
+use engram_node::state::records::Hash;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -35,7 +41,12 @@ struct Shared {
     observer: Observer,
     disks: BTreeMap<u64, SimDisk>,
     skews: BTreeMap<u64, Arc<Skew>>,
+    wears: BTreeMap<u64, Arc<Wear>>,
+    /// The nodes after these are spares: idle until they are started the first time.
+    voters: u64,
     lives: Mutex<BTreeMap<u64, u64>>,
+    /// Nodes with a bit flipped in this life, until they say that they have found it.
+    flipped: Mutex<BTreeSet<u64>>,
     /// Doors into the nodes that run.
     probes: Mutex<BTreeMap<u64, Probe>>,
     failure: Mutex<Option<String>>,
@@ -44,7 +55,7 @@ struct Shared {
 impl Cluster {
     /// Nodes `1..=run.nodes` on a world's time and network.
     pub fn new(run: &Run, now: fn() -> Duration, net: Arc<dyn Net>) -> Self {
-        let nodes = 1..=run.nodes;
+        let nodes = 1..=run.nodes + run.spares;
         let disk = |node: u64| (node, SimDisk::new(Seed(run.seed).0 ^ node.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
         Self(Arc::new(Shared {
             seed: run.seed,
@@ -53,16 +64,25 @@ impl Cluster {
             trace: run.trace.clone(),
             observer: run.observer.clone(),
             disks: nodes.clone().map(disk).collect(),
-            skews: nodes.map(|node| (node, Arc::default())).collect(),
+            skews: nodes.clone().map(|node| (node, Arc::default())).collect(),
+            wears: nodes.map(|node| (node, Arc::default())).collect(),
+            voters: run.nodes,
             lives: Mutex::default(),
+            flipped: Mutex::default(),
             probes: Mutex::default(),
             failure: Mutex::default(),
         }))
     }
 
-    /// The nodes.
+    /// The nodes that are members from the first moment to the last.
     pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
-        self.0.disks.keys().copied()
+        1..=self.0.voters
+    }
+
+    /// Where a node is.
+    pub fn address(&self, node: u64) -> NodeAddress {
+        let (client_address, peer_address) = (address(node, CLIENT_PORT), address(node, PEER_PORT));
+        NodeAddress { node, client_address, peer_address }
     }
 
     /// Where clients reach them.
@@ -70,20 +90,20 @@ impl Cluster {
         self.nodes().map(|node| address(node, CLIENT_PORT)).collect()
     }
 
-    fn env(&self, host: String, seed: u64, disk: &SimDisk, skew: Arc<Skew>) -> Env {
+    fn env(&self, host: String, seed: u64, disk: &SimDisk, skew: Arc<Skew>, wear: Arc<Wear>) -> Env {
         let shared = &self.0;
         Env {
-            net: Arc::new(Traced::new(shared.net.clone(), host, shared.trace.clone())),
+            net: Arc::new(Traced::new(shared.net.clone(), host, shared.trace.clone(), wear.clone())),
             disk: Arc::new(disk.clone()),
             clock: Arc::new(SimClock::new(shared.now, skew)),
-            pool: Arc::new(SimPool::new(Seed(seed))),
+            pool: Arc::new(SimPool::new(Seed(seed), shared.now, wear)),
             seed: Seed(seed),
         }
     }
 
     /// A client's world, on the client's host.
     pub fn client_env(&self, seed: u64) -> Env {
-        self.env("client".into(), seed, &SimDisk::new(seed), Arc::default())
+        self.env("client".into(), seed, &SimDisk::new(seed), Arc::default(), Arc::default())
     }
 
     /// One life of a node: from its start to its crash, or to its own end, which is a failure.
@@ -97,11 +117,19 @@ impl Cluster {
         self.0.observer.restarted(node);
         self.0.trace.event(format_args!("n{node} begins life {life}"));
         let seed = self.0.seed.wrapping_mul(1_000_003) ^ (node << 32) ^ life;
-        let env = self.env(format!("n{node}"), seed, &self.0.disks[&node], self.0.skews[&node].clone());
-        let (config, cluster) = (config(node), self.clone());
+        let (skew, wear) = (self.0.skews[&node].clone(), self.wear(node).clone());
+        let env = self.env(format!("n{node}"), seed, &self.0.disks[&node], skew, wear);
+        let (config, cluster, idle) = (config(node), self.clone(), node > self.0.voters && life == 1);
         async move {
+            if idle {
+                return std::future::pending().await;
+            }
             let door = |probe| drop(cluster.probes().insert(node, probe));
             let ended = engram_node::run_with(env, config, std::future::pending(), door).await;
+            if cluster.0.disks[&node].sync_failed() && ended.is_err() {
+                cluster.0.trace.event(format_args!("n{node} stopped, as its disk failed"));
+                return std::future::pending().await;
+            }
             Err(format!("node {node} stopped by itself: {ended:?}"))
         }
     }
@@ -113,12 +141,68 @@ impl Cluster {
     /// Flips a bit of a node's memory. One that does not run, or has built nothing, is spared.
     pub fn flip_bit(&self, node: u64, draw: u64) {
         let flipped = self.probes().get(&node).and_then(|probe| probe.flip_bit(draw));
+        if flipped.is_some() {
+            self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        }
         self.0.trace.event(format_args!("n{node} has a bit flipped: (space, row) {flipped:?}"));
+    }
+
+    /// Flips a bit of one of a node's record files, if it has one.
+    pub fn rot(&self, node: u64, draw: u64) {
+        let disk = &self.0.disks[&node];
+        let files = disk.files(&records(node));
+        let Some(file) = files.get(draw as usize % files.len().max(1)) else { return };
+        let length = disk.open(file, Open::Read).and_then(|open| open.len()).unwrap_or(0);
+        let offset = (draw >> 32) % length.max(1);
+        let flipped = disk.flip(file, offset);
+        self.0.trace.event(format_args!("n{node} has a bit flipped at {offset} of {}: {flipped:?}", file.display()));
+    }
+
+    /// A record file of a node whose bytes are not what its name says.
+    pub fn rotten(&self, node: u64) -> Option<String> {
+        let disk = &self.0.disks[&node];
+        let files = disk.files(&records(node)).into_iter();
+        let sound = |path: &Path| {
+            let bytes = read_all(disk, path, u64::MAX).unwrap_or_default();
+            path.file_stem().is_none_or(|name| name.to_string_lossy() == Hash::of(&bytes).to_string())
+        };
+        let mut rotten = files.filter(|path| path.extension().is_some_and(|end| end == "rec") && !sound(path));
+        rotten.next().map(|path| path.display().to_string())
+    }
+
+    /// A node whose memory is damaged, and that has not said so (`flip_is_found`).
+    pub fn unfound(&self) -> Option<u64> {
+        let flipped = self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner);
+        flipped.iter().copied().find(|node| !self.0.observer.found_damage(*node))
+    }
+
+    /// A node's knobs.
+    pub fn wear(&self, node: u64) -> &Arc<Wear> {
+        &self.0.wears[&node]
+    }
+
+    /// A node's next sync fails.
+    pub fn fail_next_sync(&self, node: u64) {
+        self.0.trace.event(format_args!("n{node} will have a sync fail"));
+        self.0.disks[&node].fail_next_sync();
+    }
+
+    /// A node's disk takes no more bytes, or as many as it could before.
+    pub fn fill_disk(&self, node: u64, full: bool) {
+        self.0.trace.event(format_args!("n{node} has {} disk", if full { "a full" } else { "room on its" }));
+        self.0.disks[&node].fill(full);
+    }
+
+    /// A node's monotonic clock runs so many parts in a million fast.
+    pub fn drift(&self, node: u64, ppm: i64) {
+        self.0.trace.event(format_args!("n{node} has its clock run {ppm} ppm fast"));
+        self.0.skews[&node].drift((self.0.now)(), ppm);
     }
 
     /// The process of a node is dead.
     pub fn crashed(&self, node: u64, power: bool) {
         self.probes().remove(&node);
+        self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         self.0.trace.event(format_args!("n{node} {}", if power { "loses power" } else { "crashes" }));
         match power {
             true => self.0.disks[&node].power_loss(),
@@ -143,6 +227,11 @@ impl Cluster {
     }
 }
 
+/// Where a node's record files are.
+fn records(node: u64) -> PathBuf {
+    Path::new(&format!("/n{node}")).join("records")
+}
+
 /// Small files and frequent snapshots, so that a short run rolls segments, purges and installs.
 fn config(node: u64) -> Config {
     let mut config = Config::new(node, format!("/n{node}"));
@@ -151,6 +240,9 @@ fn config(node: u64) -> Config {
     config.insecure_listen = true;
     config.raft = RaftConfig { snapshot_bytes: 48 << 10, keep_entries: 50, ..RaftConfig::default() };
     config.wal = WalConfig { segment_bytes: 128 << 10, cache_bytes: 64 << 10 };
+    // So that bursts come to the limits.
+    config.admission =
+        AdmissionConfig { high_rows: 400, normal_rows: 800, low_rows: 400, ..AdmissionConfig::default() };
     config.integrity = IntegrityConfig { round_s: 3 };
     config
 }

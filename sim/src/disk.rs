@@ -18,6 +18,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The capacity of a disk that is not full.
+const ROOMY: u64 = 1 << 40;
+
 struct Inner {
     rng: StdRng,
     /// Rises with each crash: open files and locks of an earlier one are void.
@@ -31,6 +34,8 @@ struct Inner {
     locks: BTreeSet<PathBuf>,
     capacity: u64,
     fail_syncs: u32,
+    /// A sync failed since the last crash.
+    sync_failed: bool,
     /// Operations that write, sync or rename so far; power fails before the one that `power_fails_at` names.
     operations: u64,
     power_fails_at: Option<u64>,
@@ -85,8 +90,9 @@ impl SimDisk {
             files: BTreeMap::new(),
             next_file: 0,
             locks: BTreeSet::new(),
-            capacity: 1 << 40,
+            capacity: ROOMY,
             fail_syncs: 0,
+            sync_failed: false,
             operations: 0,
             power_fails_at: None,
         })))
@@ -101,6 +107,7 @@ impl SimDisk {
         let mut inner = self.inner();
         inner.generation += 1;
         inner.locks.clear();
+        (inner.fail_syncs, inner.sync_failed) = (0, false);
     }
 
     /// Power failed: what was not synced may be lost or torn.
@@ -120,14 +127,30 @@ impl SimDisk {
         inner.power_fails_at = None;
     }
 
-    /// The next sync fails, and what it should have made durable may be lost.
+    /// The next sync fails, and what it should have made durable is lost once power fails.
     pub fn fail_next_sync(&self) {
         self.inner().fail_syncs += 1;
+    }
+
+    /// Whether a sync has failed since the last crash.
+    pub fn sync_failed(&self) -> bool {
+        self.inner().sync_failed
     }
 
     /// Bytes that all files together may have.
     pub fn set_capacity(&self, bytes: u64) {
         self.inner().capacity = bytes;
+    }
+
+    /// Files take no more bytes than they have, or as many as there may be.
+    pub fn fill(&self, full: bool) {
+        let mut inner = self.inner();
+        inner.capacity = if full { inner.used() } else { ROOMY };
+    }
+
+    /// The files of a folder.
+    pub fn files(&self, dir: &Path) -> Vec<PathBuf> {
+        self.inner().names.keys().filter(|path| path.parent() == Some(dir)).cloned().collect()
     }
 
     /// Operations that changed something, or tried to.
@@ -300,6 +323,8 @@ impl File for SimFile {
             inner.operate()?;
             if inner.fail_syncs > 0 {
                 inner.fail_syncs -= 1;
+                inner.sync_failed = true;
+                inner.files.get_mut(&file).expect("open files are there").forsake();
                 return Err(io::Error::other("the sync failed"));
             }
             inner.files.get_mut(&file).expect("open files are there").sync();

@@ -11,9 +11,12 @@ compile_error!(
      replaces that file's flags: for madsim say RUSTFLAGS=\"--cfg madsim --cfg tokio_unstable\""
 );
 
+pub mod churn;
 pub mod clock;
 pub mod cluster;
 pub mod disk;
+pub mod echo;
+pub mod faults;
 pub mod follower;
 pub mod invariants;
 pub mod liveness;
@@ -22,6 +25,7 @@ pub mod observe;
 pub mod pool;
 pub mod run;
 pub mod trace;
+pub mod wear;
 pub mod web;
 pub mod websocket;
 pub mod workload;

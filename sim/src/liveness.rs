@@ -2,8 +2,9 @@
 
 use crate::cluster::Cluster;
 use crate::workload::{Recorder, SPACE, vector};
+use engram_chaos::summary::Committed;
 use engram_client::{
-    Client, Kind, Level, List, Observation, ObserveOptions, ReadToken, Recall, StatusResponse, Which, observation,
+    Client, Kind, Level, List, Observation, ObserveOptions, ReadToken, Recall, Row, StatusResponse, Which, observation,
 };
 use engram_node::env::{Clock, Seed};
 use serde_json::json;
@@ -23,7 +24,8 @@ pub async fn converge(cluster: &Cluster, client: &Client, clock: &Arc<dyn Clock>
             states.push(client.on(&endpoint).status().await.map_err(|e| format!("{endpoint}: {e}")));
         }
         let differs = match states.into_iter().collect::<Result<Vec<_>, _>>() {
-            Ok(states) => difference(&states),
+            // Not before all else is well: it reads every record file.
+            Ok(states) => difference(&states).or_else(|| damage(cluster)),
             Err(error) => Some(error),
         };
         let Some(differs) = differs else { return Ok(()) };
@@ -32,6 +34,14 @@ pub async fn converge(cluster: &Cluster, client: &Client, clock: &Arc<dyn Clock>
         }
         clock.sleep(POLL).await;
     }
+}
+
+/// Damage that nobody has found (`flip_is_found`), or mended on a disk (`rot_is_mended`).
+fn damage(cluster: &Cluster) -> Option<String> {
+    let unfound = cluster.unfound().map(|node| format!("node {node} has not found the flip in its memory"));
+    unfound.or_else(|| {
+        cluster.nodes().find_map(|node| Some(format!("node {node} has a damaged {}", cluster.rotten(node)?)))
+    })
 }
 
 fn difference(states: &[StatusResponse]) -> Option<String> {
@@ -95,13 +105,16 @@ pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
     let first = List { level: Level::Linearizable, ..List::new(SPACE) };
     let listing = client.list_all(first).await.map_err(|e| broken(&format!("no list before a forget: {e}")))?;
     let fresh = listing.rows.iter().find(|row| text(row) == "fresh 0").ok_or_else(|| broken("no fresh row"))?;
+    let whole = client.get(SPACE, vec![fresh.row], Level::Linearizable, true).await;
+    let whole = whole.map_err(|e| broken(&format!("no get before a forget: {e}")))?;
+    let bytes = whole.rows.iter().filter_map(|row| row.observation.as_ref()).flat_map(|row| row.embedding.chunks(4));
+    let embedding: Vec<f32> = bytes.filter_map(|four| Some(f32::from_le_bytes(four.try_into().ok()?))).collect();
     let forgotten = client.forget(SPACE, Which::Named(vec![fresh.row].into())).await;
     let forgotten = forgotten.map_err(|e| broken(&format!("no forget after the faults: {e}")))?;
     if forgotten.rows != 1 {
         return Err(format!("once_forgotten: {} rows were forgotten, not one", forgotten.rows));
     }
     replace(cluster, client).await?;
-    let embedding = vec![1.0; crate::workload::DIM];
     let mut pasts = Vec::new();
     for endpoint in cluster.endpoints() {
         let on = client.on(&endpoint);
@@ -112,9 +125,15 @@ pub async fn forget(cluster: &Cluster, client: &Client) -> Result<(), String> {
         let recall = Recall {
             at_index: Some(forgotten.log_index - 1),
             level: Level::Eventual,
-            ..Recall::new(SPACE, embedding.clone(), 1000)
+            ..Recall::new(SPACE, embedding.clone(), 100)
         };
         let past = on.recall(recall).await.map_err(|e| broken(&format!("no past from {endpoint}: {e}")))?;
+        if !past.hits.iter().any(|hit| hit.row == fresh.row) {
+            return Err(format!("one_past: {endpoint} does not show row {} before its forget", fresh.row));
+        }
+        if let Some(late) = past.hits.iter().find(|hit| hit.log_index >= forgotten.log_index) {
+            return Err(format!("one_past: {endpoint} shows row {} before it was written", late.row));
+        }
         pasts.push(past.hits.iter().map(|hit| (hit.row, hit.score.to_bits())).collect::<Vec<_>>());
     }
     if pasts.windows(2).any(|pair| pair[0] != pair[1]) {
@@ -185,29 +204,38 @@ pub async fn prove(cluster: &Cluster, client: &Client) -> Result<(), String> {
     Ok(())
 }
 
-/// Reads everything from every node into the history.
-pub async fn scan(cluster: &Cluster, client: &Client, recorder: &Recorder, fresh: u64) -> Result<u64, String> {
-    let mut count = 0;
+/// Reads everything from every node into the history; what there is, by client and number.
+pub async fn scan(
+    cluster: &Cluster,
+    client: &Client,
+    recorder: &Recorder,
+    fresh: usize,
+) -> Result<Vec<Committed>, String> {
+    let mut committed = Vec::new();
     for (node, endpoint) in cluster.nodes().zip(cluster.endpoints()) {
         let mut list = List::new(SPACE);
         list.level = Level::Linearizable;
         let listing = client.on(&endpoint).list_all(list).await.map_err(|e| format!("no list from {endpoint}: {e}"))?;
         // The fresh rows of `serve` are not of the history.
-        let rows = listing.rows.iter().filter(|row| !text(row).starts_with("fresh "));
-        let rows: Vec<_> = rows
-            .map(|row| {
-                json!({"session": row.session, "sequence": row.sequence, "payload": text(row), "log_index": row.log_index})
-            })
-            .collect();
-        count = rows.len() as u64;
-        if listing.rows.len() as u64 != count + fresh {
-            return Err(format!("visible: {endpoint} holds {} rows beside {count}", listing.rows.len() as u64 - count));
+        let rows: Vec<_> = listing.rows.iter().filter(|row| !text(row).starts_with("fresh ")).collect();
+        let beside = listing.rows.len() - rows.len();
+        if beside != fresh {
+            return Err(format!("visible: {endpoint} holds {beside} rows beside {}", rows.len()));
         }
-        recorder.read_all(node, json!(rows));
+        let read = |row: &&Row| json!({"session": row.session, "sequence": row.sequence, "payload": text(row), "log_index": row.log_index});
+        recorder.read_all(node, json!(rows.iter().map(read).collect::<Vec<_>>()));
+        committed = rows.into_iter().map(named).collect();
     }
-    Ok(count)
+    committed.sort();
+    Ok(committed)
 }
 
-fn text(row: &engram_client::Row) -> &str {
+/// By its client's name: session ids are log indexes, which differ between worlds.
+fn named(row: &Row) -> Committed {
+    let session = text(row).split(" row ").next().unwrap_or_default().replace(' ', "-");
+    Committed { session, sequence: row.sequence, payload: format!("{:016x}", row.payload_hash) }
+}
+
+fn text(row: &Row) -> &str {
     row.observation.as_ref().map_or("", |observation| &observation.text)
 }

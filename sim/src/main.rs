@@ -30,7 +30,15 @@ enum Command {
         /// Writes the clients' history here, as JSON lines.
         #[arg(long)]
         history: Option<PathBuf>,
+        /// Writes what was committed here, as JSON.
+        #[arg(long)]
+        summary: Option<PathBuf>,
+        /// Runs with one planted bug; needs a build with `--cfg mutants`.
+        #[arg(long)]
+        mutant: Option<String>,
     },
+    /// Prints the names of the planted bugs, one a line; none in a build without `--cfg mutants`.
+    Mutants,
     /// Runs the fixed scenario: the leader is cut off, later the leader of then loses power.
     Leader {
         /// Determines everything.
@@ -52,16 +60,22 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let (seed, nodes, script, trace, history) = match Args::parse().command {
-        Command::Run { plan, trace, history } => match load(&plan) {
-            Ok(plan) => (plan.seed, plan.nodes, Script::Plan(plan), trace, history),
-            Err(error) => {
-                eprintln!("{error}");
-                return ExitCode::from(2);
+    let (seed, nodes, script, trace, (history, summary)) = match Args::parse().command {
+        Command::Mutants => {
+            names().iter().for_each(|name| println!("{name}"));
+            return ExitCode::SUCCESS;
+        }
+        Command::Run { plan, trace, history, summary, mutant } => {
+            match plant(mutant.as_deref()).and_then(|()| load(&plan)) {
+                Ok(plan) => (plan.seed, plan.nodes, Script::Plan(plan), trace, (history, summary)),
+                Err(error) => {
+                    eprintln!("{error}");
+                    return ExitCode::from(2);
+                }
             }
-        },
-        Command::Leader { seed, trace } => (seed, 3, Script::LeaderLost, trace, None),
-        Command::WebSocket { seed, trace } => (seed, 3, Script::WebSocket, trace, None),
+        }
+        Command::Leader { seed, trace } => (seed, 3, Script::LeaderLost, trace, (None, None)),
+        Command::WebSocket { seed, trace } => (seed, 3, Script::WebSocket, trace, (None, None)),
     };
     let report = match run(seed, nodes, script, trace.as_deref()) {
         Ok(report) => report,
@@ -70,11 +84,14 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(path) = history
-        && let Err(error) = std::fs::write(&path, &report.history)
-    {
-        eprintln!("{}: {error}", path.display());
-        return ExitCode::from(2);
+    let summed = serde_json::to_string(&report.summary).expect("plain data");
+    for (path, text) in [(history, report.history), (summary, summed)] {
+        if let Some(path) = path
+            && let Err(error) = std::fs::write(&path, text)
+        {
+            eprintln!("{}: {error}", path.display());
+            return ExitCode::from(2);
+        }
     }
     let broken = report.violation.is_some();
     let outcome = Outcome {
@@ -99,5 +116,21 @@ fn load(path: &std::path::Path) -> Result<Plan, String> {
             Err(format!("{}: faults[{index}]: {NAME} cannot do {}", path.display(), fault.kind.name()))
         }
         None => Ok(plan),
+    }
+}
+
+fn names() -> &'static [&'static str] {
+    if cfg!(mutants) { engram_mutants::NAMES } else { &[] }
+}
+
+fn plant(mutant: Option<&str>) -> Result<(), String> {
+    let Some(name) = mutant else { return Ok(()) };
+    #[cfg(mutants)]
+    if engram_mutants::choose(name) {
+        return Ok(());
+    }
+    match names().is_empty() {
+        true => Err("--mutant: this build has no planted bugs; build with RUSTFLAGS naming --cfg mutants".into()),
+        false => Err(format!("--mutant: no planted bug is called {name:?}; see `engram-sim mutants`")),
     }
 }

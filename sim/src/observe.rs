@@ -4,7 +4,7 @@
 
 use crate::invariants::{Invariants, Violation};
 use crate::trace::Trace;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -42,12 +42,16 @@ impl Record {
 pub struct Observer {
     trace: Trace,
     invariants: Arc<Mutex<Invariants>>,
+    /// Nodes that found their memory damaged in this life.
+    damaged: Arc<Mutex<BTreeSet<u64>>>,
+    /// The state's digest after each log index, as nodes applied it.
+    digests: Arc<Mutex<BTreeMap<u64, String>>>,
 }
 
 impl Observer {
     /// Writes to `trace`.
     pub fn new(trace: Trace) -> Self {
-        Self { trace, invariants: Arc::default() }
+        Self { trace, invariants: Arc::default(), damaged: Arc::default(), digests: Arc::default() }
     }
 
     /// The first violation so far.
@@ -58,6 +62,17 @@ impl Observer {
     /// Tells the invariants that a node starts a new life.
     pub fn restarted(&self, node: u64) {
         self.invariants.lock().unwrap_or_else(PoisonError::into_inner).restarted(node);
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+
+    /// The state's digest by log index. Nodes do not differ: `committed_immutable`.
+    pub fn digests(&self) -> BTreeMap<u64, String> {
+        self.digests.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a node has found its memory damaged in this life.
+    pub fn found_damage(&self, node: u64) -> bool {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 }
 
@@ -93,6 +108,13 @@ impl<S: Subscriber> Layer<S> for Observer {
         event.record(&mut Fields(&mut record));
         let fields: Vec<String> = record.fields.iter().map(|(name, value)| format!("{name}={value}")).collect();
         self.trace.event(format_args!("n{} {} {}", record.node.unwrap_or(0), record.message, fields.join(" ")));
+        if let ("applied", Some(index)) = (&*record.message, record.number("index")) {
+            let digest = record.text("digest").to_string();
+            self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(index, digest);
+        }
+        if let ("memory is damaged", Some(node)) = (&*record.message, record.node) {
+            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        }
         self.invariants.lock().unwrap_or_else(PoisonError::into_inner).observe(&record);
     }
 }

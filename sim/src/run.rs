@@ -3,13 +3,16 @@
 //! Two phases. Safety: faults happen, invariants look at every event. Liveness: the faults stop, and within a
 //! stated simulated time the cluster must be whole.
 
-use crate::cluster::{CLIENT_PORT, Cluster, PEER_PORT};
+use crate::churn::Churn;
+use crate::cluster::Cluster;
+use crate::faults::Faults;
 use crate::follower::Follower;
 use crate::observe::Observer;
 use crate::trace::Trace;
-use crate::workload::{DIM, Recorder, SPACE};
-use crate::world::{Act, CALM_DELAY_MS, Hands, address};
-use crate::{liveness, web, workload};
+use crate::workload::{DIM, Load, Recorder, SPACE};
+use crate::world::{Act, Hands};
+use crate::{echo, liveness, web, workload};
+use engram_chaos::summary::Summary;
 use engram_chaos::{Kind, Plan, Violation};
 use engram_client::{Client, NodeAddress, SpaceConfig};
 use engram_jepsen_lite::once;
@@ -20,11 +23,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Observers of the workload.
-const OBSERVERS: u64 = 3;
+const OBSERVERS: u64 = 6;
+/// Rows of each of them.
+const ROWS_PER_SECOND: u64 = 16;
 /// The last of them has rows acked once they are searchable on so many nodes, where there are as many.
 const SEARCHABLE_NODES: u32 = 2;
 /// Fresh rows of the liveness phase.
-const FRESH_ROWS: u64 = 10;
+const FRESH_ROWS: usize = 10;
 /// Simulated time beyond the plan in which a run must end.
 const GRACE: Duration = Duration::from_secs(600);
 
@@ -45,6 +50,8 @@ pub struct Run {
     pub seed: u64,
     /// Voters.
     pub nodes: u64,
+    /// Nodes after them that a plan adds.
+    pub spares: u64,
     /// What is broken.
     pub script: Script,
     /// Where events go.
@@ -75,6 +82,8 @@ pub struct Report {
     pub events: u64,
     /// The clients' history, as JSON lines.
     pub history: String,
+    /// What was committed, to be compared with another world's.
+    pub summary: Summary,
 }
 
 /// Runs a script in this build's world. The error is of the machine around the simulation.
@@ -90,11 +99,16 @@ pub fn run(seed: u64, nodes: u64, script: Script, trace_file: Option<&Path>) -> 
     };
     let limit = length + GRACE;
     let (nodes, observing) = (nodes.max(1), observer.clone());
-    let run = Run { seed, nodes, script, trace: trace.clone(), observer, limit, report: report.clone() };
+    let spares = match &script {
+        Script::Plan(plan) => plan.spares(),
+        Script::LeaderLost | Script::WebSocket => 0,
+    };
+    let run = Run { seed, nodes, spares, script, trace: trace.clone(), observer, limit, report: report.clone() };
     let subscriber = tracing_subscriber::registry().with(observing.clone());
     let ended = tracing::subscriber::with_default(subscriber, || crate::world::run(run));
+    let ended_at = trace.last();
     let mut report = report.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let at_ms = report.simulated.as_millis() as u64;
+    let at_ms = ended_at.as_millis() as u64;
     if let Some(found) = observing.violation() {
         let (invariant, at_ms) = (found.invariant.to_string(), found.at.as_millis() as u64);
         report.violation = Some(Violation { invariant, detail: found.detail, at_ms });
@@ -132,39 +146,66 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
         }
     };
     let until = started + length;
+    let load = Load::default();
     let observers: Vec<_> = (1..=OBSERVERS)
         .map(|name| {
             let (client, clock) = (observer_client(&run, &cluster, &env, name), env.clock.clone());
             let seed = Seed(run.seed ^ (name << 40));
             let nodes = if name == OBSERVERS && run.nodes > 1 { SEARCHABLE_NODES } else { 0 };
-            Rt::spawn(workload::observe(client, name, nodes, seed, clock, until, recorder.clone()))
+            let (recorder, load, rows) = (recorder.clone(), load.clone(), rows(&run.script));
+            Rt::spawn(workload::Streamer { client, name, rows, nodes, clock, recorder, load }.run(seed, until))
         })
         .collect();
+    let churn = observer_client(&run, &cluster, &env, 97);
+    let churn = Rt::spawn(Churn::run(churn, Seed(run.seed ^ 97), env.clock.clone(), until));
+    let raw = observer_client(&run, &cluster, &env, 95);
+    let raw = Rt::spawn(echo::run(raw, cluster.clone(), env.clone(), Seed(run.seed ^ 95), until));
     let reader = observer_client(&run, &cluster, &env, 99);
     let reader = workload::recall(reader, Seed(run.seed ^ 99), env.clock.clone(), until, recorder.clone());
     let reader = Rt::spawn(reader);
     let follower = observer_client(&run, &cluster, &env, 98);
     let follower = Rt::spawn(Follower::run(follower, env.clock.clone(), until));
     match run.script.clone() {
-        Script::Plan(plan) => follow(&plan, &cluster, &*hands, &env, started).await,
+        Script::Plan(plan) => {
+            run.trace.event("the plan begins");
+            let client = observer_client(&run, &cluster, &env, 96);
+            Faults { cluster: cluster.clone(), hands, client, env: env.clone(), load }.follow(&plan, started).await?;
+        }
         Script::LeaderLost | Script::WebSocket => lose_leader(&cluster, &client, &*hands, &env).await?,
     }
     let ended = env.clock.monotonic();
     env.clock.sleep(until.saturating_sub(ended)).await;
-    let mut acked = 0;
+    let (mut acked, mut unknown) = (0, 0);
     for observer in observers {
-        acked += observer.await.map_err(|e| format!("an observer died: {e}"))??.acked;
+        let written = observer.await.map_err(|e| format!("an observer died: {e}"))??;
+        (acked, unknown) = (acked + written.acked, unknown + written.unknown);
     }
+    run.report.lock().unwrap_or_else(PoisonError::into_inner).summary.unknown = unknown > 0;
     let recalls = reader.await.map_err(|e| format!("the reader died: {e}"))??;
     let follower = follower.await.map_err(|e| format!("the watcher died: {e}"))??;
+    let churn = churn.await.map_err(|e| format!("the client of names died: {e}"))??;
     liveness::converge(&cluster, &client, &env.clock).await?;
     follower.check(&client).await?;
+    churn.check(&cluster, &client).await?;
+    let twice = raw.await.map_err(|e| format!("the client that says everything twice died: {e}"))??;
+    run.trace.event(format_args!("checked: {twice} rows acked twice"));
+    echo::check(&cluster, &client).await?;
     finish(&run, &cluster, &client, &env, &recorder, acked, recalls).await
 }
 
 fn observer_client(run: &Run, cluster: &Cluster, env: &Env, name: u64) -> Client {
     let client = Client::new(env.world(), run.seed ^ (name << 20), cluster.endpoints());
     client.expect("the endpoints were good a moment ago")
+}
+
+/// Rows of one observer: all together offer a hundred a second, and each its share of each burst.
+fn rows(script: &Script) -> u64 {
+    let Script::Plan(plan) = script else { return LEADER_LOST_LENGTH.as_secs() * ROWS_PER_SECOND };
+    let bursts = plan.faults.iter().filter_map(|fault| match fault.kind {
+        Kind::Burst { rows } => Some(rows / OBSERVERS),
+        _ => None,
+    });
+    plan.duration_ms * ROWS_PER_SECOND / 1000 + bursts.sum::<u64>()
 }
 
 async fn finish(
@@ -180,7 +221,7 @@ async fn finish(
     liveness::serve(cluster, client, Seed(run.seed)).await?;
     liveness::converge(cluster, client, &env.clock).await?;
     liveness::prove(cluster, client).await?;
-    let rows = liveness::scan(cluster, client, recorder, FRESH_ROWS).await?;
+    let committed = liveness::scan(cluster, client, recorder, FRESH_ROWS).await?;
     liveness::forget(cluster, client).await?;
     liveness::converge(cluster, client, &env.clock).await?;
     let history = recorder.history();
@@ -188,7 +229,10 @@ async fn finish(
     let mut report = run.report.lock().unwrap_or_else(PoisonError::into_inner);
     report.acked = acked;
     report.recalls = recalls;
+    let rows = committed.len() as u64;
     report.rows = rows;
+    report.summary.observations = committed;
+    report.summary.digests = run.observer.digests();
     report.simulated = crate::world::now();
     report.history = history.to_jsonl();
     run.trace.event(format_args!("checked: {acked} acked, {rows} rows, {recalls} recalls"));
@@ -203,12 +247,7 @@ async fn finish(
 
 /// Makes the cluster and its space, once the nodes are up.
 async fn found(cluster: &Cluster, client: &Client, env: &Env) -> Result<(), String> {
-    let nodes = cluster.nodes().map(|node| NodeAddress {
-        node,
-        client_address: address(node, CLIENT_PORT),
-        peer_address: address(node, PEER_PORT),
-    });
-    let nodes: Vec<NodeAddress> = nodes.collect();
+    let nodes: Vec<NodeAddress> = cluster.nodes().map(|node| cluster.address(node)).collect();
     let first = client.on(&nodes[0].client_address);
     for _ in 0..50 {
         if first.init(nodes.clone()).await.is_ok() {
@@ -225,58 +264,6 @@ async fn found(cluster: &Cluster, client: &Client, env: &Env) -> Result<(), Stri
         env.clock.sleep(Duration::from_millis(200)).await;
     }
     Err("the cluster did not begin".into())
-}
-
-/// Executes a plan's timeline.
-async fn follow(plan: &Plan, cluster: &Cluster, hands: &dyn Hands, env: &Env, started: Duration) {
-    for action in plan.actions() {
-        let at = started + Duration::from_millis(action.at_ms);
-        env.clock.sleep(at.saturating_sub(env.clock.monotonic())).await;
-        apply(&action.fault.kind, action.begins, cluster, hands);
-    }
-}
-
-fn pairs(nodes: &[u64]) -> impl Iterator<Item = (u64, u64)> + '_ {
-    nodes.iter().flat_map(move |a| nodes.iter().filter(move |b| a < *b).map(move |b| (*a, *b)))
-}
-
-fn apply(kind: &Kind, begins: bool, cluster: &Cluster, hands: &dyn Hands) {
-    match kind {
-        Kind::Partition { .. } | Kind::OneWay { .. } => {
-            for (from, to) in kind.cuts() {
-                hands.act(Act::Passage { from, to, open: !begins });
-            }
-        }
-        Kind::Loss { nodes, per_mille } => {
-            let per_mille = if begins { *per_mille } else { 0 };
-            pairs(nodes).for_each(|(a, b)| hands.act(Act::Loss { a, b, per_mille }));
-        }
-        Kind::Delay { nodes, max_ms, .. } => {
-            let max_ms = if begins { *max_ms } else { CALM_DELAY_MS };
-            pairs(nodes).for_each(|(a, b)| hands.act(Act::Delay { a, b, max_ms }));
-        }
-        Kind::Crash { node } => hands.act(match begins {
-            true => Act::Crash { node: *node, power: false },
-            false => Act::Restart { node: *node },
-        }),
-        Kind::PowerLoss { nodes } => {
-            for &node in nodes {
-                hands.act(match begins {
-                    true => Act::Crash { node, power: true },
-                    false => Act::Restart { node },
-                });
-            }
-        }
-        Kind::ClockSkew { node, offset_ms } => cluster.skew(*node, if begins { *offset_ms } else { 0 }),
-        Kind::MemoryFlip { node, draw } if begins => cluster.flip_bit(*node, *draw),
-        Kind::MemoryFlip { .. } => {}
-        // `World::supports` is asked before a plan is run.
-        Kind::Pause { .. }
-        | Kind::WorkerCrash { .. }
-        | Kind::DiskStall { .. }
-        | Kind::DiskFull { .. }
-        | Kind::Burst { .. } => {}
-    }
 }
 
 async fn lose_leader(cluster: &Cluster, client: &Client, hands: &dyn Hands, env: &Env) -> Result<(), String> {

@@ -18,6 +18,7 @@ struct Inner {
     now: fn() -> Duration,
     hash: Xxh3,
     events: u64,
+    last: Duration,
     file: Option<BufWriter<File>>,
 }
 
@@ -26,7 +27,7 @@ impl Trace {
     #[expect(clippy::disallowed_methods, reason = "the trace is for people outside the simulation")]
     pub fn new(now: fn() -> Duration, file: Option<&Path>) -> std::io::Result<Self> {
         let file = file.map(File::create).transpose()?.map(BufWriter::new);
-        Ok(Self(Arc::new(Mutex::new(Inner { now, hash: Xxh3::new(), events: 0, file }))))
+        Ok(Self(Arc::new(Mutex::new(Inner { now, hash: Xxh3::new(), events: 0, last: Duration::ZERO, file }))))
     }
 
     /// Virtual time.
@@ -38,13 +39,19 @@ impl Trace {
     /// One event.
     pub fn event(&self, text: impl std::fmt::Display) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = format!("{:>14} {text}\n", (inner.now)().as_nanos());
+        inner.last = (inner.now)();
+        let line = format!("{:>14} {text}\n", inner.last.as_nanos());
         inner.hash.update(line.as_bytes());
         inner.events += 1;
         if let Some(file) = &mut inner.file {
             // The hash is the trace; a full disk outside loses the copy only, and `finish` says so.
             drop(file.write_all(line.as_bytes()));
         }
+    }
+
+    /// Virtual time at the last event; also where the world is gone.
+    pub fn last(&self) -> Duration {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).last
     }
 
     /// The hash and the number of events.

@@ -1,12 +1,13 @@
 //! Seeded clients: observers that write, one reader that recalls; each operation goes into the history.
 
-use engram_client::{AckStage, Client, Event, Level, ObserveOptions, Observer, Recall, observation};
+use engram_client::{AckStage, Client, Event, Level, ObserveOptions, Observer, Priority, Recall, observation};
 use engram_jepsen_lite::history::{History, Writer};
 use engram_node::env::{Clock, Seed};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -95,6 +96,12 @@ pub fn vector(rng: &mut StdRng) -> Vec<f32> {
     (0..DIM).map(|_| rng.random_range(-1.0f32..1.0)).collect()
 }
 
+/// A twentieth and a little more is what a plan's clocks may drift.
+const DRIFT_SHARE: u32 = 18;
+
+/// The most rows of a burst that a writer takes at a time.
+const BURST_ROWS: u64 = 64;
+
 /// What one observer did.
 #[derive(Clone, Debug, Default)]
 pub struct Written {
@@ -104,40 +111,73 @@ pub struct Written {
     pub unknown: u64,
 }
 
-/// Streams rows at a drawn pace until `until`, then waits for the last acks: of rows searchable on so many `nodes`, or
-/// committed where that is 0.
-pub async fn observe(
-    client: Client,
-    name: u64,
-    nodes: u32,
-    seed: Seed,
-    clock: Arc<dyn Clock>,
-    until: Duration,
-    recorder: Recorder,
-) -> Result<Written, String> {
-    let mut rng = seed.stream("rows");
-    let options = match nodes {
-        0 => ObserveOptions { stage: AckStage::Committed, ..ObserveOptions::default() },
-        nodes => ObserveOptions::default().searchable_on(nodes),
-    };
-    let observer = client.observe(SPACE, options).await.map_err(|e| format!("client {name} cannot open: {e}"))?;
-    let mut rows = Rows { session: observer.session(), open: BTreeMap::new(), recorder, written: Written::default() };
-    let mut count = 0u64;
-    while clock.monotonic() < until {
-        for _ in 0..rng.random_range(1..8u32) {
-            count += 1;
-            let text = format!("client {name} row {count}");
-            rows.invoke(count, &text);
-            let pushed = observer.push(observation(text, &vector(&mut rng))).await;
-            pushed.map_err(|e| format!("client {name} cannot push: {e}"))?;
-        }
-        rows.take(&observer);
-        clock.sleep(Duration::from_millis(rng.random_range(5..60))).await;
+/// Rows that writers offer beside their own pace; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Load(Arc<AtomicU64>);
+
+impl Load {
+    /// So many more.
+    pub fn add(&self, rows: u64) {
+        self.0.fetch_add(rows, Ordering::Relaxed);
     }
-    observer.flush().await.map_err(|e| format!("client {name} cannot flush: {e}"))?;
-    rows.take(&observer);
-    rows.written.unknown = rows.open.len() as u64;
-    Ok(rows.written)
+
+    /// Takes up to `most` of them.
+    fn take(&self, most: u64) -> u64 {
+        let taken = self.0.load(Ordering::Relaxed).min(most);
+        self.0.fetch_sub(taken, Ordering::Relaxed);
+        taken
+    }
+}
+
+/// One client that streams rows.
+pub struct Streamer {
+    /// Its own.
+    pub client: Client,
+    /// In its rows' texts; decides its priority.
+    pub name: u64,
+    /// How many rows.
+    pub rows: u64,
+    /// Rows are acked once searchable on so many nodes; as committed if 0.
+    pub nodes: u32,
+    /// The client host's.
+    pub clock: Arc<dyn Clock>,
+    /// The history.
+    pub recorder: Recorder,
+    /// What it offers beside its own pace.
+    pub load: Load,
+}
+
+impl Streamer {
+    /// Streams its rows at a drawn pace, and what is left of them after `until` at once; then waits for the last acks. Which
+    /// rows they are depends on the seed alone, so that two worlds can be compared.
+    pub async fn run(self, seed: Seed, until: Duration) -> Result<Written, String> {
+        let Self { client, name, rows: total, nodes, clock, recorder, load } = self;
+        let (mut rng, mut pace) = (seed.stream("rows"), seed.stream("pace"));
+        let priority = [Priority::Normal, Priority::High, Priority::Low][name as usize % 3];
+        let options = ObserveOptions { stage: AckStage::Committed, priority, ..ObserveOptions::default() };
+        let options = if nodes > 0 { options.searchable_on(nodes) } else { options };
+        let observer = client.observe(SPACE, options).await.map_err(|e| format!("client {name} cannot open: {e}"))?;
+        let session = observer.session();
+        let mut rows = Rows { session, open: BTreeMap::new(), recorder, written: Written::default() };
+        let mut count = 0u64;
+        while count < total {
+            let late = clock.monotonic() >= until;
+            let more = if late { BURST_ROWS } else { pace.random_range(1..8u64) + load.take(BURST_ROWS) };
+            for _ in 0..more.min(total - count) {
+                count += 1;
+                let text = format!("client {name} row {count}");
+                rows.invoke(count, &text);
+                let pushed = observer.push(observation(text, &vector(&mut rng))).await;
+                pushed.map_err(|e| format!("client {name} cannot push: {e}"))?;
+            }
+            rows.take(&observer);
+            clock.sleep(Duration::from_millis(pace.random_range(40..200))).await;
+        }
+        observer.flush().await.map_err(|e| format!("client {name} cannot flush: {e}"))?;
+        rows.take(&observer);
+        rows.written.unknown = rows.open.len() as u64;
+        Ok(rows.written)
+    }
 }
 
 /// The rows of one observer that have no outcome yet: ticket to (process, payload).
@@ -190,7 +230,8 @@ pub async fn recall(
         };
         let needs = match level {
             Level::Linearizable => recorder.acked_before(Duration::ZERO),
-            Level::Bounded(age) => recorder.acked_before(age),
+            // By the node's own clock, which may run slow by as much as a plan can make it.
+            Level::Bounded(age) => recorder.acked_before(age + age / DRIFT_SHARE),
             _ => 0,
         };
         let mut recall = Recall::new(SPACE, vector(&mut rng), 10);
@@ -201,6 +242,10 @@ pub async fn recall(
             let applied = answer.snapshot.applied_index;
             if let Some(hit) = answer.hits.iter().find(|hit| hit.log_index > applied) {
                 return Err(format!("answer_within_snapshot: a hit of log index {} at {applied}", hit.log_index));
+            }
+            let rows: BTreeSet<u64> = answer.hits.iter().map(|hit| hit.row).collect();
+            if rows.len() < answer.hits.len() {
+                return Err(format!("answer_within_snapshot: a row twice among {:?}", answer.hits));
             }
             if applied < needs {
                 return Err(format!("fresh_enough: {level:?} at {applied}, where {needs} had been acked"));

@@ -10,10 +10,10 @@ const LONG_FUNCTIONS_MAX: usize = 6;
 /// Which crates of the workspace a crate may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
-    ("index", &[]),
+    ("index", &["engram-mutants"]),
     ("chaos", &[]),
     ("clients/rust", &["engram-proto"]),
-    ("node", &["engram-proto", "engram-index", "engram-client"]),
+    ("node", &["engram-proto", "engram-index", "engram-client", "engram-mutants"]),
     ("jepsen-lite", &["engram-client", "engram-proto", "engram-chaos"]),
     (
         "sim",
@@ -24,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
             "engram-index",
             "engram-chaos",
             "engram-jepsen-lite",
+            "engram-mutants",
             "tokio-seed",
         ],
     ),
@@ -142,4 +143,18 @@ fn files_are_short_and_long_functions_only_get_fewer() {
         }
     }
     assert!(long.len() <= LONG_FUNCTIONS_MAX, "{} functions over 70 lines: {long:#?}", long.len());
+}
+
+#[test]
+fn every_planted_bug_has_a_name_that_is_known_and_one_place_at_least() {
+    let mut planted: Vec<String> = Vec::new();
+    for (name, text) in sources() {
+        if name.starts_with("node/src/") || name.starts_with("index/src/") {
+            let names = text.split("mutant!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            planted.extend(names.map(str::to_string));
+        }
+    }
+    planted.sort();
+    planted.dedup();
+    assert_eq!(planted, engram_mutants::NAMES);
 }

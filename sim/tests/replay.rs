@@ -4,6 +4,9 @@
 //! of an unordered map anywhere in the node shows here.
 #![expect(clippy::disallowed_methods, reason = "the test compares files that two processes wrote")]
 
+use engram_chaos::generate::{Request, generate};
+use engram_chaos::profile::Profile;
+use engram_sim::world::NAME;
 use std::path::Path;
 use std::process::Command;
 
@@ -43,3 +46,34 @@ fn websockets_replay_byte_for_byte() {
 fn a_plan_of_many_crashes_and_blackouts_replays_byte_for_byte() {
     twice(&["run", "--plan", concat!(env!("CARGO_MANIFEST_DIR"), "/seeds/blackouts.json")]);
 }
+
+/// Every profile, on seeds that nobody chose for it. `ENGRAM_SEEDS` says how many instead of two.
+fn profile(profile: Profile) {
+    let world = NAME.parse().expect("the build's own world");
+    let seeds = std::env::var("ENGRAM_SEEDS").ok().and_then(|seeds| seeds.parse().ok()).unwrap_or(2);
+    let dir = tempfile::tempdir().expect("temporary");
+    for seed in 1..=seeds {
+        let plan = generate(Request { seed, profile, world, nodes: 3, duration_ms: 20_000 });
+        let file = dir.path().join(format!("{seed}.json"));
+        plan.save(&file).expect("written");
+        twice(&["run", "--plan", file.to_str().expect("a path of letters")]);
+    }
+}
+
+macro_rules! profiles {
+    ($($name:ident: $profile:ident),*) => {
+        $(#[test]
+        fn $name() {
+            profile(Profile::$profile);
+        })*
+    };
+}
+profiles!(
+    the_network_replays: Network,
+    crashes_replay: Crash,
+    disks_replay: Disk,
+    clocks_replay: Clock,
+    members_replay: Membership,
+    bursts_replay: Overload,
+    everything_replays: Combined
+);

@@ -129,7 +129,7 @@ fn pruned(part: &Part, layer: &Layer, target: u32, links: &[Link]) -> Vec<Link> 
         if good {
             kept.push(slot);
         }
-        if tree || good {
+        if good || (tree && !engram_mutants::mutant!("tree_link_pruned")) {
             stay.push(Link { slot, tree });
             room -= usize::from(!tree);
         }

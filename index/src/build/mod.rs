@@ -58,7 +58,10 @@ impl Builder {
         let part = Part { graph, frozen: &frozen, workers, scratch: &self.scratch };
         let members = order::by_path(&part, batch.clone());
         let (mut slots, mut sum) = (frozen.slots, frozen.sum);
-        let forgets = graph.forgets.before(batch.end - 1);
+        let forgets = match engram_mutants::mutant!("batch_sees_later_forgets") {
+            true => graph.forgets.count(),
+            false => graph.forgets.before(batch.end - 1),
+        };
         for at in frozen.epoch.forgets..forgets {
             sum = sum.wrapping_add(graph.forgets.hash(at, graph.options.salt));
         }

@@ -15,6 +15,7 @@ mod turns;
 use crate::config::AdmissionConfig;
 use crate::session::Sequenced;
 use budget::{Budget, Full, Share};
+use engram_mutants::mutant;
 use engram_proto::error::Error;
 use engram_proto::wire::v1::Priority;
 use std::ops::ControlFlow;
@@ -74,6 +75,9 @@ pub struct Permit {
 
 impl Drop for Permit {
     fn drop(&mut self) {
+        if mutant!("permit_not_returned") {
+            return;
+        }
         let (rows, bytes) = (&self.shared.lanes[self.lane].rows, &self.shared.bytes);
         match &self.held {
             Some(held) => {

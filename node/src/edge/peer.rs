@@ -129,7 +129,12 @@ impl Peer for PeerService {
 
     async fn vote(&self, request: Request<peer::VoteRequest>) -> Answer<peer::VoteResponse> {
         let request = self.vote_request(request.into_inner())?;
-        Ok(vote_answer(self.0.leadership.raft().vote(request).await.map_err(stopped)?))
+        let (term, candidate) = (request.vote.leader_id.term, request.vote.leader_id.voted_for);
+        let answer = self.0.leadership.raft().vote(request).await.map_err(stopped)?;
+        if answer.vote_granted {
+            tracing::debug!(node = self.0.id, term, candidate, "vote granted");
+        }
+        Ok(vote_answer(answer))
     }
 
     async fn pre_vote(&self, request: Request<peer::VoteRequest>) -> Answer<peer::VoteResponse> {

@@ -3,6 +3,7 @@
 use super::{status, unreadable};
 use crate::node::Node;
 use crate::recall::{self, wire_row};
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Result};
 use engram_proto::filter;
 use engram_proto::limits::MESSAGE_BYTES_MAX;
@@ -100,7 +101,8 @@ async fn pages(
     let view = node.gate.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
     let from = request.from_row.min(view.at.rows.into()) as u32;
     let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-    let mut numbers = (from..view.at.rows).filter(|&row| view.shows(row, filter));
+    let last = view.at.rows - u32::from(mutant!("list_ends_early") && view.at.rows > 0);
+    let mut numbers = (from..last.max(from)).filter(|&row| view.shows(row, filter));
     loop {
         let mut page = ListResponse { snapshot: Some(view.snapshot), rows: Vec::new() };
         let (mut bytes, mut ended) = (0, left == 0);

@@ -8,6 +8,7 @@ use super::status;
 use crate::gate::View;
 use crate::node::Node;
 use crate::recall::wire_row;
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::filter;
 use engram_proto::query::{ReadLevel, check_space_name};
@@ -54,7 +55,7 @@ pub async fn follow<T>(
     let mut view = node.gate.view(&request.space, level, 0).await?;
     let id = view.space.id;
     let after = request.after_log_index.unwrap_or(view.snapshot.applied_index);
-    let mut sent = view.space.as_of(after);
+    let mut sent = view.space.as_of(after + u64::from(mutant!("watch_begins_late")));
     loop {
         if !pages(&view, request, sent, out, &wrap).await {
             return Ok(());

@@ -3,6 +3,7 @@
 //! Invariant `durable_means_synced`: bytes survive power loss once `sync_data` returned; a file's name once
 //! `sync_dir` of its folder returned. Nothing else is promised, and a simulated disk promises no more.
 
+use engram_mutants::mutant;
 use std::{io, path::Path};
 
 /// How a file is opened.
@@ -87,6 +88,9 @@ pub fn read_all(disk: &dyn Disk, path: &Path, max: u64) -> io::Result<Vec<u8>> {
 /// Replaces a file so that after power loss either the old or the new one is there, whole.
 pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     put(disk, path, bytes)?;
+    if mutant!("replaced_name_not_synced") {
+        return Ok(());
+    }
     disk.sync_dir(path.parent().expect("a file is in a folder"))
 }
 
@@ -99,6 +103,13 @@ pub fn put(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     }
     let file = disk.open(&beside, Open::CreateNew)?;
     file.write_at(0, bytes)?;
-    file.sync_data()?;
+    if !mutant!("named_before_synced") {
+        file.sync_data()?;
+    }
     disk.rename(&beside, path)
+}
+
+/// The disk has no room; it may have some later.
+pub fn is_full(e: &io::Error) -> bool {
+    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }

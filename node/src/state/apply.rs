@@ -7,6 +7,7 @@ use super::integrity::{Integrity, Round};
 use super::sessions::Sessions;
 use super::spaces::{Origin, SPACES_MAX, Space};
 use crate::raft::types::{LogId, Membership, StoredMembership};
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
@@ -233,9 +234,9 @@ impl Data {
         let first_sequence = chunk.first_sequence.min(u64::MAX / 2);
         for (sequence, record) in (first_sequence..).zip(chunk.records) {
             let expected = session.last_sequence + 1;
-            let result = if sequence < expected {
+            let result = if sequence < expected && !mutant!("repeat_appended") {
                 repeat(space, session.row(sequence), sequence, &record)
-            } else if sequence > expected {
+            } else if sequence > expected && !mutant!("gap_taken") {
                 let text = format!("sequence {sequence} leaves a gap; send {expected} first");
                 Err(Error::invalid(text))
             } else {
@@ -286,7 +287,9 @@ fn append(space: &Space, origin: Origin, record: Record) -> Result<u32, Error> {
     let bytes = record.encoded_len();
     let row = space.push(origin, record)?;
     space.segments.grow(row + 1, bytes);
-    if let Some(previous) = space.rows.get(row).and_then(|row| row.previous) {
+    if let Some(previous) = space.rows.get(row).and_then(|row| row.previous)
+        && !mutant!("replaced_row_stays")
+    {
         let replaced = ForgetRows { rows: vec![previous], ..ForgetRows::default() };
         space.forget(origin.log_index, origin.stamp_ms, &replaced);
     }

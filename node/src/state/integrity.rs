@@ -10,6 +10,7 @@
 
 use super::spaces::Space;
 use crate::raft::types::StoredMembership;
+use engram_mutants::mutant;
 use engram_proto::wire::log::{DigestVote, SnapshotIntegrity, SnapshotQuarantine};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -59,7 +60,7 @@ impl Integrity {
         for (node, vote) in &self.votes {
             let sound = vote.damage.is_empty();
             match majority {
-                Some(majority) if sound && found(vote) == majority => {
+                Some(majority) if sound && (found(vote) == majority) != mutant!("majority_quarantined") => {
                     self.quarantined.remove(node);
                 }
                 None if sound => {}

@@ -10,6 +10,7 @@ pub mod past;
 pub mod rebuild;
 pub mod records;
 pub mod rows;
+mod save;
 pub mod segments;
 pub mod sessions;
 pub mod snapshot;
@@ -21,15 +22,15 @@ pub mod watermark;
 pub use apply::Data;
 pub use watermark::Watermark;
 
-use crate::env::{Disk, Env, Lane, disk, run_on};
+use crate::env::{Env, Lane, disk, run_on};
 use crate::raft::types::{LogId, Member, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use bytes::Bytes;
 use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
-use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
+use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use records::{Hash, Held, Records};
-use snapshot::{Damaged, Frozen, Image};
+use snapshot::{Damaged, Image};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -237,30 +238,6 @@ impl Machine {
         self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Writes a snapshot, all of whose files are there, and makes it the current one, unless there is a newer one; the older
-    /// files go afterwards.
-    async fn save(&self, meta: SnapshotMeta, image: Image) -> io::Result<()> {
-        let index = meta.last_log_id.map_or(0, |id| id.index);
-        let path = self.0.dir.join(format!("{index:016x}.snap"));
-        let machine = self.clone();
-        let write = move || {
-            let disk = &*machine.0.env.disk;
-            if machine.saved().is_some_and(|saved| saved.meta.last_log_id > meta.last_log_id) {
-                return Ok(());
-            }
-            machine.0.records.sync()?;
-            disk::replace(disk, &path, &image.manifest)?;
-            // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
-            let manifest_bytes = image.manifest.len() as u64;
-            let saved = Saved { meta, path: path.clone(), manifest_bytes, files: image.files };
-            let before = machine.0.saved.lock().unwrap_or_else(PoisonError::into_inner).replace(saved);
-            drop(before);
-            keep_only(disk, &path)?;
-            machine.0.records.sweep().map(drop)
-        };
-        self.in_files(write).await?
-    }
-
     /// Does blocking work in the lane of files.
     pub async fn in_files<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let done = run_on(&*self.0.env.pool, Lane::Files, work).await;
@@ -291,18 +268,6 @@ fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, Sn
         }
         Err(damage) => Err(refused(damage)),
     }
-}
-
-/// Removes the older snapshots.
-fn keep_only(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let dir = path.parent().expect("a snapshot is in a folder");
-    let keep = path.file_name().map(|name| name.to_string_lossy().into_owned());
-    for name in disk.list(dir)? {
-        if Some(&name) != keep.as_ref() {
-            disk.remove(&dir.join(name))?;
-        }
-    }
-    disk.sync_dir(dir)
 }
 
 impl RaftStateMachine<TypeConfig> for Machine {
@@ -372,23 +337,5 @@ impl RaftStateMachine<TypeConfig> for Machine {
             Ok(Some(Snapshot { meta, snapshot: Image { manifest, files } }))
         };
         self.in_files(read).await?
-    }
-}
-
-impl RaftSnapshotBuilder<TypeConfig> for Machine {
-    type SnapshotData = Image;
-
-    async fn build_snapshot(&mut self) -> io::Result<Snapshot> {
-        self.0.grown_bytes.store(0, Ordering::Relaxed);
-        self.0.wanted.store(false, Ordering::Relaxed);
-        let (frozen, meta) = Frozen::of(&self.read());
-        let files = self.0.records.hold();
-        let image = self.in_files(move || frozen.encode(files)).await??;
-        self.save(meta.clone(), image.clone()).await?;
-        let index = meta.last_log_id.map_or(0, |id| id.index);
-        self.0.watermark.set_snapshot(index);
-        let (bytes, files, written) = (image.manifest.len(), image.files.hashes().len(), image.files.written);
-        tracing::info!(node = self.0.node, index, bytes, files, written, "snapshot built");
-        Ok(Snapshot { meta, snapshot: image })
     }
 }

@@ -11,6 +11,7 @@ use super::snapshot::Damaged;
 use super::snapshot::sections;
 use crate::env::{Disk, disk};
 use bytes::Bytes;
+use engram_mutants::mutant;
 use std::array::TryFromSliceError;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -82,6 +83,8 @@ struct Shared {
 #[derive(Default)]
 struct Files {
     there: BTreeSet<Hash>,
+    /// Their bytes are not what was written: not there for anybody, until they are written again or go.
+    damaged: BTreeSet<Hash>,
     /// How many hold each.
     held: BTreeMap<Hash, u32>,
 }
@@ -100,7 +103,7 @@ impl Records {
             names => names?,
         };
         let there = names.iter().filter_map(|name| Hash::parse(name)).collect();
-        let files = Mutex::new(Files { there, held: BTreeMap::new() });
+        let files = Mutex::new(Files { there, ..Files::default() });
         Ok(Self(Arc::new(Shared { disk, dir, files })))
     }
 
@@ -137,7 +140,7 @@ impl Records {
         let path = self.path(hash);
         let read = disk::read_all(&*self.0.disk, &path, FILE_BYTES_MAX).map(Bytes::from);
         let (offset, detail) = match read {
-            Ok(bytes) if Hash::of(&bytes) == *hash => return Ok(bytes),
+            Ok(bytes) if Hash::of(&bytes) == *hash || mutant!("rot_read_as_sound") => return Ok(bytes),
             Ok(bytes) => {
                 let offset = sections::first_damage(&bytes);
                 (offset, format!("record file {} is damaged at byte {offset}", path.display()))
@@ -145,7 +148,10 @@ impl Records {
             // It names the file.
             Err(error) => (0, format!("record file {error}")),
         };
-        self.files().there.remove(hash);
+        let mut files = self.files();
+        if files.there.remove(hash) {
+            files.damaged.insert(*hash);
+        }
         Err(Damaged { offset, detail, lost: Some(*hash) })
     }
 
@@ -160,11 +166,17 @@ impl Records {
             self.0.disk.remove(&self.0.dir.join(left))?;
         }
         let mut files = self.files();
-        let Files { there, held } = &mut *files;
-        let gone: Vec<Hash> = there.iter().filter(|hash| !held.contains_key(hash)).copied().collect();
+        let Files { there, damaged, held } = &mut *files;
+        let gone = there.iter().chain(damaged.iter()).filter(|hash| !held.contains_key(hash));
+        let gone: Vec<Hash> = gone.copied().collect();
         for hash in &gone {
             there.remove(hash);
-            self.0.disk.remove(&self.path(hash))?;
+            damaged.remove(hash);
+            match self.0.disk.remove(&self.path(hash)) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                // One that was lost altogether is not there to be removed.
+                _ => {}
+            }
         }
         if !gone.is_empty() {
             self.0.disk.sync_dir(&self.0.dir)?;
@@ -250,7 +262,9 @@ impl fmt::Debug for Held {
 impl Records {
     fn write(&self, hash: &Hash, bytes: &[u8]) -> io::Result<()> {
         disk::put(&*self.0.disk, &self.path(hash), bytes)?;
-        self.files().there.insert(*hash);
+        let mut files = self.files();
+        files.damaged.remove(hash);
+        files.there.insert(*hash);
         Ok(())
     }
 
@@ -266,6 +280,9 @@ impl Records {
 
     /// Makes the names of all files durable that were written before.
     pub fn sync(&self) -> io::Result<()> {
+        if mutant!("record_names_not_synced") {
+            return Ok(());
+        }
         self.0.disk.sync_dir(&self.0.dir)
     }
 }
@@ -299,6 +316,13 @@ mod tests {
         records.take(&second, b"second").expect("mended");
         assert_eq!((two.missing(), &records.read(&second).expect("mended")[..]), (vec![], &b"second"[..]));
 
+        std::fs::write(records.path(&second), b"sacond").expect("written");
+        records.read(&second).expect_err("rot again");
+        drop(two);
+        assert_eq!(records.sweep().expect("swept"), 1, "damaged, and held by nobody");
+        assert!(!records.path(&second).exists());
+        two = records.hold();
+        two.put(b"second").expect("written");
         std::fs::write(records.dir().join("left.new"), b"half").expect("written");
         let again = open();
         assert!(again.hold().add_there(second) && !again.hold().add_there(first));

@@ -5,6 +5,7 @@
 //!
 //! Caps are part of the format: all replicas refuse at the same point.
 
+use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind};
 use std::collections::BTreeMap;
 
@@ -134,7 +135,8 @@ impl Sessions {
 
     /// Ends an idle session; nothing when there was activity after `last_activity_ms`.
     pub fn expire(&mut self, id: u64, last_activity_ms: u64, last_log_index: u64, now_ms: u64) -> bool {
-        let idle = self.open.get(&id).is_some_and(|session| session.last_activity_ms <= last_activity_ms);
+        let late = mutant!("live_session_expires");
+        let idle = self.open.get(&id).is_some_and(|session| session.last_activity_ms <= last_activity_ms || late);
         if idle {
             self.end(id, last_log_index, now_ms);
         }

@@ -6,6 +6,7 @@ use super::past::{Mark, Past};
 use super::rows::{Row, Rows};
 use super::segments::Segments;
 use engram_index::{Index, Options, Originals, Snapshot};
+use engram_mutants::mutant;
 use engram_proto::error::Error;
 use engram_proto::filter;
 use engram_proto::observation::{Shape, load, payload_hash};
@@ -122,12 +123,13 @@ impl Space {
     pub fn forget(&self, log_index: u64, stamp_ms: u64, named: &ForgetRows) -> u32 {
         let by_id = {
             let ids = self.ids.read().unwrap_or_else(PoisonError::into_inner);
-            named.ids.iter().filter_map(|id| ids.get(id).copied()).collect::<Vec<u32>>()
+            let skipped = usize::from(mutant!("first_forget_skipped"));
+            named.ids.iter().skip(skipped).filter_map(|id| ids.get(id).copied()).collect::<Vec<u32>>()
         };
         let range = named.from..named.until.min(self.rows.len());
         let rows = named.rows.iter().copied().chain(by_id).chain(range);
         let forgotten = rows.filter(|&row| self.index.forget(row) == Ok(true)).count() as u32;
-        if forgotten > 0 {
+        if forgotten > 0 && !mutant!("forget_not_in_the_past") {
             self.past.note(Mark { log_index, stamp_ms, forgets: self.index.now().forgets });
         }
         forgotten
@@ -185,7 +187,9 @@ impl Space {
 
     /// What a reader saw at a log index that is applied.
     pub fn as_of(&self, log_index: u64) -> Snapshot {
-        let rows = partition(self.rows.len(), |row| self.rows.get(row).is_some_and(|row| row.log_index <= log_index));
+        let log_index_max = log_index + if mutant!("past_sees_the_future") { 3 } else { 0 };
+        let rows =
+            partition(self.rows.len(), |row| self.rows.get(row).is_some_and(|row| row.log_index <= log_index_max));
         Snapshot { rows, forgets: self.past.forgets(log_index) }
     }
 }

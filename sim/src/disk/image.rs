@@ -43,6 +43,11 @@ impl Content {
         }
     }
 
+    /// A sync failed: what it should have made durable is lost, though it can be read until then.
+    pub fn forsake(&mut self) {
+        self.pending.clear();
+    }
+
     pub fn lose_power(&mut self, rng: &mut StdRng) {
         for change in std::mem::take(&mut self.pending) {
             match (rng.random_range(0..3u32), change) {

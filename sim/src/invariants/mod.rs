@@ -4,8 +4,10 @@ mod applied_in_order;
 mod committed_immutable;
 mod election_safety;
 mod minority_quarantined;
+mod quarantined_is_silent;
 mod same_log_same_graph;
 mod searchable_on_n;
+mod vote_is_kept;
 
 use crate::observe::Record;
 use std::time::Duration;
@@ -44,8 +46,10 @@ impl Default for Invariants {
             Box::<committed_immutable::CommittedImmutable>::default(),
             Box::<applied_in_order::AppliedInOrder>::default(),
             Box::<minority_quarantined::MinorityQuarantined>::default(),
+            Box::<quarantined_is_silent::QuarantinedIsSilent>::default(),
             Box::<same_log_same_graph::SameLogSameGraph>::default(),
             Box::<searchable_on_n::SearchableOnN>::default(),
+            Box::<vote_is_kept::VoteIsKept>::default(),
         ];
         Self { all, violation: None }
     }

@@ -39,6 +39,8 @@ impl Hands for Machines {
                 self.cluster.crashed(node, power);
             }
             Act::Restart { node } => Handle::current().restart(self.nodes[&node]),
+            Act::Pause { node, still: true } => Handle::current().pause(self.nodes[&node]),
+            Act::Pause { node, still: false } => Handle::current().resume(self.nodes[&node]),
             Act::Passage { from, to, open: false } => network.clog_link(self.nodes[&from], self.nodes[&to]),
             Act::Passage { from, to, open: true } => network.unclog_link(self.nodes[&from], self.nodes[&to]),
             Act::Delay { max_ms, .. } => network.update_config(|config| {
@@ -65,7 +67,7 @@ async fn machines(run: Run) -> Result<(), String> {
     let handle = Handle::current();
     let cluster = Cluster::new(&run, now, Arc::new(Tcp));
     let mut nodes = BTreeMap::new();
-    for node in 1..=run.nodes {
+    for node in 1..=run.nodes + run.spares {
         let lives = cluster.clone();
         let init = move || {
             let life = lives.life(node);

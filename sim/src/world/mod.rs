@@ -25,6 +25,13 @@ pub enum Act {
         /// Who.
         node: u64,
     },
+    /// The process stands still, or goes on.
+    Pause {
+        /// Who.
+        node: u64,
+        /// Whether it stands still.
+        still: bool,
+    },
     /// Messages from `from` to `to` stop, or pass again.
     Passage {
         /// Sender.

@@ -94,7 +94,7 @@ pub fn run(run: Run) -> Result<(), String> {
         .enable_random_order()
         .build();
     let cluster = Cluster::new(&run, now, Arc::new(Tcp));
-    for node in 1..=run.nodes {
+    for node in 1..=run.nodes + run.spares {
         let cluster = cluster.clone();
         sim.host(host(node), move || {
             let life = cluster.life(node);
@@ -129,6 +129,8 @@ fn perform(sim: &mut turmoil::Sim<'_>, cluster: &Cluster, act: Act) {
             cluster.crashed(node, power);
         }
         Act::Restart { node } => sim.bounce(host(node)),
+        // `World::supports` says that this world cannot.
+        Act::Pause { .. } => {}
         Act::Passage { from, to, open: false } => sim.partition_oneway(host(from), host(to)),
         Act::Passage { from, to, open: true } => sim.repair_oneway(host(from), host(to)),
         Act::Delay { a, b, max_ms } => {

@@ -28,7 +28,7 @@ pub use report::{OpenError, Recovery};
 pub use writer::Counters;
 
 use crate::env::{Clock, Disk, Lane, Open, Pool, run_on};
-use crate::raft::types::LogId;
+use crate::raft::types::{LogId, Vote};
 use state::{Op, State};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -127,6 +127,11 @@ impl Log {
     /// The last log id that was appended.
     pub fn submitted(&self) -> Option<LogId> {
         self.0.state().now.last
+    }
+
+    /// The last vote, durable or about to be.
+    pub fn vote(&self) -> Option<Vote> {
+        self.0.state().now.vote
     }
 
     /// The disk is full: no segment after this one can be had. Admission takes no new rows meanwhile; what is in

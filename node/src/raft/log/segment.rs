@@ -1,6 +1,7 @@
 //! Segment files: their names, making the next one ahead of need, removing old ones.
 
 use crate::env::disk::{Disk, File, Open};
+use engram_mutants::mutant;
 use std::{
     collections::BTreeMap,
     io,
@@ -36,11 +37,6 @@ pub fn number(name: &str) -> Option<u64> {
     u64::from_str_radix(digits, 16).ok().filter(|number| format!("{number:016x}") == digits)
 }
 
-/// The disk has no room; it may have some later.
-pub fn is_full(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-}
-
 /// Makes the file of a segment that will be needed: zeroed, allocated, its name durable.
 pub fn prepare(disk: &dyn Disk, dir: &Path, number: u64, generation: u64, room: u64) -> io::Result<Segment> {
     let path = path(dir, number);
@@ -54,7 +50,9 @@ pub fn prepare(disk: &dyn Disk, dir: &Path, number: u64, generation: u64, room: 
         return Err(e);
     }
     file.sync_data()?;
-    disk.sync_dir(dir)?;
+    if !mutant!("segment_name_not_synced") {
+        disk.sync_dir(dir)?;
+    }
     Ok(Segment { number, generation, file, room, end: 0 })
 }
 

@@ -11,8 +11,10 @@ use super::mark::Mark;
 use super::record::{Record, View, put_entry};
 use super::segment::{self, Segment, Span, widen};
 use super::state::Op;
+use crate::env::disk::is_full;
 use crate::env::{Clock, Disk};
 use crate::raft::types::LogId;
+use engram_mutants::mutant;
 use std::collections::{BTreeMap, VecDeque};
 use std::{io, sync::Arc, time::Duration};
 
@@ -192,10 +194,13 @@ impl Writer {
                     batch.written.placed.push((entry.log_id, at, len));
                 }
             }
+            Op::Vote(..) if mutant!("vote_not_written") => {}
             Op::Vote(vote, _) => Record::Vote(*vote).put(&mut batch.group),
             Op::Truncate(last) => Record::Truncate(*last).put(&mut batch.group),
             Op::Purge(upto) => {
-                Record::Purge(*upto).put(&mut batch.group);
+                if !mutant!("purge_not_written") {
+                    Record::Purge(*upto).put(&mut batch.group);
+                }
                 batch.written.tidying.purged = true;
             }
             Op::Committed(id) => Record::Committed(*id).put(&mut batch.group),
@@ -227,7 +232,14 @@ impl Writer {
         }
         let bytes = group.seal(self.active.generation, base.max(BLOCK), self.durable);
         self.active.file.write_at(base, &bytes)?;
-        self.active.file.sync_data()?;
+        let votes = written.ops.iter().all(|op| matches!(op, Op::Vote(..)));
+        let unsynced = mutant!("ack_before_flush") || votes && mutant!("vote_not_synced");
+        if !unsynced {
+            match self.active.file.sync_data() {
+                Err(_) if mutant!("failed_sync_ignored") => {}
+                synced => synced?,
+            }
+        }
         self.active.end = base + bytes.len() as u64;
         self.durable = Position { segment: self.active.number, offset: self.active.end };
         self.counters.groups += 1;
@@ -300,7 +312,7 @@ impl Writer {
         let made = segment::prepare(&*self.disk, &self.options.dir, number, generation, self.options.segment_bytes);
         match made {
             Ok(spare) => (self.spare, self.space_asked, self.full) = (Some(spare), None, false),
-            Err(e) if segment::is_full(&e) => (self.space_asked, self.full) = (Some(now), true),
+            Err(e) if is_full(&e) => (self.space_asked, self.full) = (Some(now), true),
             Err(e) => return Err(e),
         }
         Ok(())
@@ -312,7 +324,7 @@ impl Writer {
         let Some(mut spare) = self.spare.take() else { return Ok(false) };
         if spare.room < room {
             match spare.file.preallocate(room) {
-                Err(e) if segment::is_full(&e) => {
+                Err(e) if is_full(&e) => {
                     (self.spare, self.full) = (Some(spare), true);
                     return Ok(false);
                 }

@@ -11,6 +11,7 @@ use super::{GRAPH_GROWTH, GRAPH_HERE_BYTES_MAX, GRAPH_PIECE_BYTES, Image, ROWS_P
 use crate::raft::types::SnapshotMeta;
 use crate::raft::wire::meta_to_wire;
 use engram_index::{Epoch, Snapshot as Seen};
+use engram_mutants::mutant;
 use engram_proto::wire::log::{
     Record, SequenceRun, SnapshotFile, SnapshotForget, SnapshotHead, SnapshotRow, SnapshotRows, SnapshotSession,
     SnapshotSessions, SnapshotSpace, SnapshotTombstone,
@@ -60,7 +61,7 @@ impl Frozen {
             applied_term: data.applied.map_or(0, |id| id.committed_leader_id().term),
             applied_index: data.applied.map_or(0, |id| id.index),
             stamp_ms: data.stamp_ms,
-            digest: data.digest,
+            digest: if mutant!("snapshot_without_digest") { 0 } else { data.digest },
             nodes_seen: data.nodes_seen.iter().copied().collect(),
             meta: meta_to_wire(&meta).encode_to_vec().into(),
             integrity: Some(data.integrity.to_wire()),
@@ -78,7 +79,9 @@ impl Frozen {
             let graph = graph_out(&mut out, still, &mut files)?;
             space_out(&mut out, still, graph, &mut files)?;
         }
-        sessions_out(&mut out, &self.sessions);
+        if !mutant!("snapshot_without_sessions") {
+            sessions_out(&mut out, &self.sessions);
+        }
         put(&mut out, Kind::End, &[]);
         files.records().sync()?;
         Ok(Image { manifest: out.into(), files: Arc::new(files) })
@@ -165,7 +168,8 @@ fn space_out(out: &mut Vec<u8>, still: &Still, graph: Vec<SnapshotFile>, files: 
         let (row, rows) = space.index.forget_at(at as u32)?;
         Some(SnapshotForget { row, rows, log_index: mark.log_index, stamp_ms: mark.stamp_ms })
     });
-    let forgets: Vec<SnapshotForget> = forgets.collect();
+    let left_out = if mutant!("snapshot_without_last_forget") && *erased < seen.forgets { 1 } else { 0 };
+    let forgets: Vec<SnapshotForget> = forgets.take((seen.forgets - left_out) as usize).collect();
     let mut gone: Vec<u32> = forgets.iter().take(*erased as usize).map(|forget| forget.row).collect();
     gone.sort_unstable();
     let mut segments = Vec::with_capacity(cuts.ends.len());
@@ -179,7 +183,7 @@ fn space_out(out: &mut Vec<u8>, still: &Still, graph: Vec<SnapshotFile>, files: 
         config: Some(space.config.clone()),
         rows: seen.rows.into(),
         forgets,
-        floor: *floor,
+        floor: if mutant!("snapshot_without_floor") { 0 } else { *floor },
         erased: *erased,
         graph,
         segments,
@@ -261,6 +265,6 @@ fn session_out(id: u64, session: &Session) -> SnapshotSession {
         connection: session.connection,
         last_sequence: session.last_sequence,
         last_activity_ms: session.last_activity_ms,
-        runs: session.runs.iter().map(run).collect(),
+        runs: session.runs.iter().skip(usize::from(mutant!("snapshot_without_first_run"))).map(run).collect(),
     }
 }

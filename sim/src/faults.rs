@@ -1,0 +1,148 @@
+//! Executes a plan's timeline on the nodes, their disks, clocks, pools and connections, and on who is a member.
+//!
+//! Leaves out: what a plan may be (`engram_chaos`), and how a world crashes a host or cuts a link ([`crate::world`]).
+
+use crate::cluster::Cluster;
+use crate::workload::Load;
+use crate::world::{Act, CALM_DELAY_MS, Hands};
+use engram_chaos::{Kind, Plan};
+use engram_client::{Client, NodeAddress};
+use engram_node::env::{Env, Rt};
+use engram_proto::transport::timeout;
+use openraft::AsyncRuntime;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Between two attempts to change the members.
+const PAUSE: Duration = Duration::from_millis(300);
+/// How long a newcomer's removal may take, faults and all.
+const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
+
+/// The hands of a run's plan.
+#[derive(Clone)]
+pub struct Faults {
+    /// Whom.
+    pub cluster: Cluster,
+    /// With what.
+    pub hands: Arc<dyn Hands>,
+    /// An administrator's.
+    pub client: Client,
+    /// The client host's world.
+    pub env: Env,
+    /// The writers' load.
+    pub load: Load,
+}
+
+impl Faults {
+    /// Executes the plan, its time counted from `started`; newcomers are gone when it returns. The error is a broken promise.
+    pub async fn follow(&self, plan: &Plan, started: Duration) -> Result<(), String> {
+        let clock = &self.env.clock;
+        let mut stays = Vec::new();
+        for action in plan.actions() {
+            let at = started + Duration::from_millis(action.at_ms);
+            clock.sleep(at.saturating_sub(clock.monotonic())).await;
+            match action.fault.kind {
+                Kind::Join { node } if action.begins => {
+                    let until = started + Duration::from_millis(action.fault.until_ms);
+                    stays.push(Rt::spawn(self.clone().stay(node, until)));
+                }
+                Kind::Transfer { node } if action.begins => {
+                    let client = self.client.clone();
+                    // Refused where it makes no sense just then.
+                    let transfer = async move { drop(client.transfer_leader(Some(node)).await) };
+                    drop(Rt::spawn(transfer));
+                }
+                _ => self.apply(&action.fault.kind, action.begins),
+            }
+        }
+        for stay in stays {
+            stay.await.map_err(|e| format!("the administrator died: {e}"))??;
+        }
+        Ok(())
+    }
+
+    fn apply(&self, kind: &Kind, begins: bool) {
+        let (cluster, hands) = (&self.cluster, &self.hands);
+        match kind {
+            Kind::Partition { .. } | Kind::OneWay { .. } => {
+                for (from, to) in kind.cuts() {
+                    hands.act(Act::Passage { from, to, open: !begins });
+                }
+            }
+            Kind::Loss { nodes, per_mille } => {
+                let per_mille = if begins { *per_mille } else { 0 };
+                pairs(nodes).for_each(|(a, b)| hands.act(Act::Loss { a, b, per_mille }));
+            }
+            Kind::Delay { nodes, max_ms, .. } => {
+                let max_ms = if begins { *max_ms } else { CALM_DELAY_MS };
+                pairs(nodes).for_each(|(a, b)| hands.act(Act::Delay { a, b, max_ms }));
+            }
+            Kind::Crash { node } if begins => hands.act(Act::Crash { node: *node, power: false }),
+            Kind::PowerLoss { nodes } if begins => {
+                nodes.iter().for_each(|&node| hands.act(Act::Crash { node, power: true }));
+            }
+            Kind::Crash { node } => hands.act(Act::Restart { node: *node }),
+            Kind::PowerLoss { nodes } => nodes.iter().for_each(|&node| hands.act(Act::Restart { node })),
+            Kind::Pause { node } => hands.act(Act::Pause { node: *node, still: begins }),
+            Kind::SyncError { node } if begins => cluster.fail_next_sync(*node),
+            Kind::SyncError { node } => {
+                hands.act(Act::Crash { node: *node, power: true });
+                hands.act(Act::Restart { node: *node });
+            }
+            Kind::DiskFull { node } => cluster.fill_disk(*node, begins),
+            Kind::DiskStall { node, stall_ms } => cluster.wear(*node).stall(if begins { *stall_ms } else { 0 }),
+            Kind::WorkerCrash { node, every_ms } => {
+                cluster.wear(*node).kill_workers(if begins { *every_ms } else { 0 });
+            }
+            Kind::ClockSkew { node, offset_ms } => cluster.skew(*node, if begins { *offset_ms } else { 0 }),
+            Kind::ClockDrift { node, ppm } => cluster.drift(*node, if begins { *ppm } else { 0 }),
+            Kind::Rot { node, draw } if begins => cluster.rot(*node, *draw),
+            Kind::MemoryFlip { node, draw } if begins => cluster.flip_bit(*node, *draw),
+            Kind::Reset { node } if begins => cluster.wear(*node).reset(),
+            Kind::Burst { rows } if begins => self.load.add(*rows),
+            // What happens at a moment, and what `follow` does itself.
+            Kind::Rot { .. } | Kind::MemoryFlip { .. } | Kind::Reset { .. } | Kind::Burst { .. } => {}
+            Kind::Join { .. } | Kind::Transfer { .. } => {}
+        }
+    }
+
+    /// A newcomer is started and added, and removed at `until`.
+    async fn stay(self, node: u64, until: Duration) -> Result<(), String> {
+        let (clock, world) = (&self.env.clock, self.env.world());
+        self.hands.act(Act::Restart { node });
+        let address = self.cluster.address(node);
+        loop {
+            let left = until.saturating_sub(clock.monotonic());
+            let added = timeout(&*world, left, self.client.add_node(address.clone(), false)).await;
+            match added {
+                Some(Err(_)) => clock.sleep(PAUSE.min(left)).await,
+                Some(Ok(_)) | None => break,
+            }
+        }
+        clock.sleep(until.saturating_sub(clock.monotonic())).await;
+        let deadline = clock.monotonic() + REMOVAL_LIMIT;
+        while let Err(error) = self.remove(&address).await {
+            if clock.monotonic() > deadline {
+                return Err(format!("liveness: node {node} is not removed within {REMOVAL_LIMIT:?}: {error}"));
+            }
+            clock.sleep(PAUSE).await;
+        }
+        self.hands.act(Act::Crash { node, power: false });
+        Ok(())
+    }
+
+    /// Removes a node that may be a member, or become one by what is still under way.
+    async fn remove(&self, address: &NodeAddress) -> Result<(), String> {
+        let answer = self.client.remove_node(address.node).await;
+        let gone = answer.as_ref().is_err_and(|error| error.error().kind() == engram_client::Kind::NotFound);
+        match answer {
+            Ok(_) => Ok(()),
+            Err(_) if gone => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+}
+
+fn pairs(nodes: &[u64]) -> impl Iterator<Item = (u64, u64)> + '_ {
+    nodes.iter().flat_map(move |a| nodes.iter().filter(move |b| a < *b).map(move |b| (*a, *b)))
+}
