@@ -34,14 +34,13 @@ pub(crate) fn collect<R: Send>(
     rows: usize,
     job: impl Fn(usize) -> R + Sync,
 ) -> Vec<R> {
-    let slots: Vec<Mutex<Option<R>>> = (0..jobs).map(|_| Mutex::new(None)).collect();
+    let mut slots: Vec<Mutex<Option<R>>> = (0..jobs).map(|_| Mutex::new(None)).collect();
     workers.run(jobs, rows, &|at| {
         // A job writes nothing that a second run would read: `job_is_pure`.
         if let Ok(result) = catch_unwind(AssertUnwindSafe(|| job(at))) {
             *slots[at].lock().expect("no job panics with its slot locked") = Some(result);
         }
     });
-    let mut slots = slots;
     if engram_mutants::mutant!("lost_chunk_is_the_last") {
         // Whoever has no result takes its place at the end, as if results came in the order of their arrival.
         let lost = |slot: &Mutex<Option<R>>| slot.lock().is_ok_and(|slot| slot.is_none());

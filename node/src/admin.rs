@@ -50,14 +50,14 @@ impl Admin {
         self.identity.node_id
     }
 
-    async fn join_here(&self, cluster: Cluster) -> Result<bool> {
+    async fn join_here(&self, cluster: Cluster) -> Result<()> {
         let identity = self.identity.clone();
         let joined = run_on(&*self.env.pool, Lane::Files, move || identity.join(cluster)).await;
         joined.unwrap_or_else(|| Err(Error::new(Kind::Poisoned, "the files lane has stopped")))
     }
 
-    /// Another node asks this one to join: (disk id, was a member already).
-    pub async fn join(&self, request: JoinRequest) -> Result<(Id, bool)> {
+    /// Another node asks this one to join; on which disk it does.
+    pub async fn join(&self, request: JoinRequest) -> Result<Id> {
         let node = self.node();
         if request.version != PEER_VERSION {
             let text = format!("node {node} speaks version {PEER_VERSION}, the caller {}", request.version);
@@ -74,8 +74,8 @@ impl Admin {
             return Err(Error::invalid(format!("node {node} has another disk there than the one that joined")));
         }
         let id: Id = request.cluster_id[..].try_into().map_err(|_| Error::invalid("cluster id is not 16 bytes"))?;
-        let member = self.join_here(Cluster { id, incarnation: request.incarnation }).await?;
-        Ok((self.identity.disk_id, member))
+        self.join_here(Cluster { id, incarnation: request.incarnation }).await?;
+        Ok(self.identity.disk_id)
     }
 
     /// Asks the node at `address` to join, on `disk` and no other unless that is empty.
@@ -187,7 +187,7 @@ impl Admin {
         self.within(change).await
     }
 
-    /// Removes a voter or a learner.
+    /// Removes a voter or a learner. A leader that is asked to remove itself lets another lead first, and says who.
     pub async fn remove(&self, id: u64) -> Result<u64> {
         let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
         let (voter, member) = {
@@ -201,6 +201,11 @@ impl Admin {
         if voter && self.other_voters().0.is_empty() {
             let text = format!("node {id} is the only voter: without it there is no cluster; add another voter first");
             return Err(Error::invalid(text));
+        }
+        if id == self.node() {
+            // It would lead on without a vote until its removal is committed. Another voter leads, and removes it.
+            self.transfer(None).await?;
+            return Err(self.leadership.no_leader());
         }
         let change = match voter {
             true => ChangeMembers::RemoveVoters([id].into()),

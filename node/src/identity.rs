@@ -140,11 +140,11 @@ impl Identity {
         *self.cluster.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Blocking: joins a cluster, durably; true when the node already was in it. Another cluster is refused.
-    pub fn join(&self, cluster: Cluster) -> Result<bool, Error> {
+    /// Blocking: joins a cluster, durably, unless the node is in it already. Another cluster is refused.
+    pub fn join(&self, cluster: Cluster) -> Result<(), Error> {
         let mut current = self.cluster.write().unwrap_or_else(PoisonError::into_inner);
         match *current {
-            Some(mine) if mine == cluster => return Ok(true),
+            Some(mine) if mine == cluster => return Ok(()),
             Some(mine) => return Err(self.other_cluster(&hex(&mine.id), &hex(&cluster.id))),
             None => {}
         }
@@ -159,7 +159,7 @@ impl Identity {
         let written = disk::replace(&*self.disk, &self.path, &encode(&stored));
         written.map_err(|e| Error::new(Kind::Poisoned, format!("node {}: {e}", self.node_id)))?;
         *current = Some(cluster);
-        Ok(false)
+        Ok(())
     }
 
     fn other_cluster(&self, mine: &str, theirs: &str) -> Error {
@@ -264,10 +264,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary");
         let first = open(dir.path(), 1, "a").expect("made");
         let cluster = Cluster { id: [7; 16], incarnation: 1 };
-        assert!(!first.join(cluster).expect("joins"));
+        first.join(cluster).expect("joins");
         let again = open(dir.path(), 1, "a").expect("opened");
         assert_eq!((again.disk_id, again.cluster()), (first.disk_id, Some(cluster)));
-        assert!(again.join(cluster).expect("is in it"));
+        again.join(cluster).expect("is in it");
         assert!(again.join(Cluster { id: [8; 16], incarnation: 1 }).is_err());
     }
 

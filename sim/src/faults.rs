@@ -6,7 +6,7 @@ use crate::cluster::Cluster;
 use crate::workload::Load;
 use crate::world::{Act, CALM_DELAY_MS, Hands};
 use engram_chaos::{Kind, Plan};
-use engram_client::{Client, NodeAddress};
+use engram_client::Client;
 use engram_node::env::{Env, Rt};
 use engram_proto::transport::timeout;
 use openraft::AsyncRuntime;
@@ -110,10 +110,9 @@ impl Faults {
     async fn stay(self, node: u64, until: Duration) -> Result<(), String> {
         let (clock, world) = (&self.env.clock, self.env.world());
         self.hands.act(Act::Restart { node });
-        let address = self.cluster.address(node);
         loop {
             let left = until.saturating_sub(clock.monotonic());
-            let added = timeout(&*world, left, self.client.add_node(address.clone(), false)).await;
+            let added = timeout(&*world, left, self.client.add_node(self.cluster.address(node), false)).await;
             match added {
                 Some(Err(_)) => clock.sleep(PAUSE.min(left)).await,
                 Some(Ok(_)) | None => break,
@@ -121,7 +120,7 @@ impl Faults {
         }
         clock.sleep(until.saturating_sub(clock.monotonic())).await;
         let deadline = clock.monotonic() + REMOVAL_LIMIT;
-        while let Err(error) = self.remove(&address).await {
+        while let Err(error) = self.remove(node).await {
             if clock.monotonic() > deadline {
                 return Err(format!("liveness: node {node} is not removed within {REMOVAL_LIMIT:?}: {error}"));
             }
@@ -132,13 +131,10 @@ impl Faults {
     }
 
     /// Removes a node that may be a member, or become one by what is still under way.
-    async fn remove(&self, address: &NodeAddress) -> Result<(), String> {
-        let answer = self.client.remove_node(address.node).await;
-        let gone = answer.as_ref().is_err_and(|error| error.error().kind() == engram_client::Kind::NotFound);
-        match answer {
-            Ok(_) => Ok(()),
-            Err(_) if gone => Ok(()),
-            Err(error) => Err(error.to_string()),
+    async fn remove(&self, node: u64) -> Result<(), String> {
+        match self.client.remove_node(node).await {
+            Err(error) if error.error().kind() != engram_client::Kind::NotFound => Err(error.to_string()),
+            _ => Ok(()),
         }
     }
 }

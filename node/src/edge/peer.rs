@@ -95,8 +95,8 @@ fn vote_answer(answer: VoteResponse<TypeConfig>) -> Response<peer::VoteResponse>
 #[tonic::async_trait]
 impl Peer for PeerService {
     async fn join(&self, request: Request<JoinRequest>) -> Answer<JoinResponse> {
-        let (disk_id, member) = self.0.admin.join(request.into_inner()).await.map_err(Status::from)?;
-        Ok(Response::new(JoinResponse { disk_id: disk_id.to_vec().into(), member }))
+        let disk_id = self.0.admin.join(request.into_inner()).await.map_err(Status::from)?;
+        Ok(Response::new(JoinResponse { disk_id: disk_id.to_vec().into() }))
     }
 
     async fn append(&self, request: Request<peer::AppendRequest>) -> Answer<AppendResponse> {

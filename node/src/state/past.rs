@@ -99,7 +99,7 @@ impl Past {
         if !mutant!("floor_not_raised") {
             self.floor.fetch_max(floor, Ordering::AcqRel);
         }
-        let due = self.forgets(floor.max(self.floor()));
+        let due = self.forgets(self.floor());
         let mut erased = self.erased_now();
         let more = due - erased.due;
         erased.due = due;

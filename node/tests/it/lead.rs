@@ -122,3 +122,20 @@ async fn a_member_moves_to_other_addresses() {
         node.stop().await.expect("stops well");
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_is_removed_lets_another_lead_first() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, client) = cluster_of((1..=3).map(|node| patient(node, dir.path()))).await;
+    let first = leader(&nodes).await;
+    client.remove_node(first).await.expect("by the one that leads then");
+    let at = nodes.iter().position(|node| node.config.node_id == first).expect("one of them");
+    nodes.remove(at).stop().await.expect("stops well");
+    assert_ne!(leader(&nodes).await, first);
+    let observer = client.observe(SPACE, ObserveOptions::default()).await.expect("opened");
+    observer.push(note("two are left")).await.expect("taken");
+    assert_eq!(observer.finish().await.expect("acked by both").acked, 1);
+    for node in nodes {
+        node.stop().await.expect("stops well");
+    }
+}
