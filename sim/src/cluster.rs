@@ -1,7 +1,7 @@
 //! The nodes of a run: what survives a crash (disk, skew), and what each life gets new (pool, seed).
 
 use crate::clock::{SimClock, Skew};
-use crate::disk::SimDisk;
+use crate::disk::{SYNC_FAILED, SimDisk};
 use crate::net::Traced;
 use crate::observe::Observer;
 use crate::pool::SimPool;
@@ -126,11 +126,13 @@ impl Cluster {
             }
             let door = |probe| drop(cluster.probes().insert(node, probe));
             let ended = engram_node::run_with(env, config, std::future::pending(), door).await;
-            if cluster.0.disks[&node].sync_failed() && ended.is_err() {
+            let why = format!("node {node} stopped by itself: {ended:?}");
+            // Whoever was told of a failed sync must stop, and say that this is why.
+            if cluster.0.disks[&node].sync_failed() && why.contains(SYNC_FAILED) {
                 cluster.0.trace.event(format_args!("n{node} stopped, as its disk failed"));
                 return std::future::pending().await;
             }
-            Err(format!("node {node} stopped by itself: {ended:?}"))
+            Err(why)
         }
     }
 

@@ -18,6 +18,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// What a sync that was made to fail says.
+pub const SYNC_FAILED: &str = "the sync failed";
 /// The capacity of a disk that is not full.
 const ROOMY: u64 = 1 << 40;
 
@@ -325,7 +327,7 @@ impl File for SimFile {
                 inner.fail_syncs -= 1;
                 inner.sync_failed = true;
                 inner.files.get_mut(&file).expect("open files are there").forsake();
-                return Err(io::Error::other("the sync failed"));
+                return Err(io::Error::other(SYNC_FAILED));
             }
             inner.files.get_mut(&file).expect("open files are there").sync();
             Ok(())
