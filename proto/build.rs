@@ -1,10 +1,15 @@
 //! Compiles the protocol with protox: no protoc to install.
 
+#[expect(clippy::disallowed_methods, reason = "a build script writes what it makes")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
     let files = ["types", "rows", "memory", "spaces", "cluster", "log", "peer"]
         .map(|name| format!("proto/engram/v1/{name}.proto"));
     let descriptors = protox::compile(&files, ["proto"])?;
+    // What clients may ask for by reflection: the public contract alone.
+    let public = ["types", "rows", "memory", "spaces", "cluster"].map(|name| format!("proto/engram/v1/{name}.proto"));
+    let path = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("engram.v1.bin");
+    std::fs::write(path, prost::Message::encode_to_vec(&protox::compile(public, ["proto"])?))?;
     tonic_prost_build::configure()
         // The generated clients are generic over tower's Service: no socket, no runtime.
         .build_transport(false)

@@ -2,6 +2,9 @@
 //!
 //! Invariant: a value out of range is refused at start, by name; nothing is silently bent.
 
+pub mod keys;
+
+use keys::{KEYS, Range};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -214,11 +217,26 @@ impl Config {
 
     /// Checks ranges; the error names the key, its value and what may stand there.
     pub fn validate(&self) -> Result<(), String> {
-        let range = |key: &str, value: u64, min: u64, max: u64| match (min..=max).contains(&value) {
-            true => Ok(()),
-            false => Err(format!("{key} is {value}; {min} to {max} may stand there")),
-        };
-        range("node_id", self.node_id, 1, u64::MAX)?;
+        let all = serde_json::to_value(self).map_err(|e| format!("{e}: give every path in UTF-8"))?;
+        for key in KEYS {
+            let Range::Number(min, max) = key.range else { continue };
+            let value = at(&all, key.name).as_u64().unwrap_or(0);
+            if !(min..=max).contains(&value) {
+                return Err(format!("{} is {value}; {min} to {max} may stand there", key.name));
+            }
+        }
+        let (heartbeat, least, most) = (self.raft.heartbeat_ms, self.raft.election_min_ms, self.raft.election_max_ms);
+        if least < 2 * heartbeat {
+            return Err(format!(
+                "raft.election_min_ms is {least}; {} or more may stand there: twice the heartbeat",
+                2 * heartbeat
+            ));
+        }
+        if most <= least {
+            return Err(format!(
+                "raft.election_max_ms is {most}; more than raft.election_min_ms, {least}, may stand there"
+            ));
+        }
         if self.cluster.is_empty() || self.cluster.len() > 128 {
             return Err("cluster is empty or over 128 bytes; give the cluster a short name".into());
         }
@@ -238,26 +256,18 @@ impl Config {
         if let Some(bad) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             return Err(format!("allowed_origins holds {bad:?}; write scheme://host[:port], as https://app.example"));
         }
-        range("index_workers", self.index_workers as u64, 0, 256)?;
-        range("raft.heartbeat_ms", self.raft.heartbeat_ms, 10, 10_000)?;
-        range("raft.election_min_ms", self.raft.election_min_ms, 2 * self.raft.heartbeat_ms, 60_000)?;
-        range("raft.election_max_ms", self.raft.election_max_ms, self.raft.election_min_ms + 1, 120_000)?;
-        range("raft.snapshot_bytes", self.raft.snapshot_bytes, 1024, 1 << 40)?;
-        range("raft.erase_s", self.raft.erase_s, 1, 86_400)?;
-        range("wal.segment_bytes", self.wal.segment_bytes, 64 << 10, 4 << 30)?;
-        range("wal.cache_bytes", self.wal.cache_bytes as u64, 0, 1 << 40)?;
-        range("admission.high_rows", self.admission.high_rows as u64, 1, 10_000_000)?;
-        range("admission.normal_rows", self.admission.normal_rows as u64, 1, 10_000_000)?;
-        range("admission.low_rows", self.admission.low_rows as u64, 1, 10_000_000)?;
-        range("admission.bytes", self.admission.bytes as u64, 1 << 20, 1 << 40)?;
-        range("admission.unbuilt_rows", self.admission.unbuilt_rows as u64, 1, 100_000_000)?;
-        range("stream.credit_rows", self.stream.credit_rows.into(), 1, 1_000_000)?;
-        range("stream.credit_bytes", self.stream.credit_bytes, 1 << 20, 1 << 34)?;
-        range("stream.session_idle_s", self.stream.session_idle_s, 120, 86_400)?;
-        range("stream.read_deadline_ms", self.stream.read_deadline_ms.into(), 1, 60_000)?;
-        range("stream.drain_s", self.stream.drain_s, 0, 600)?;
-        range("integrity.round_s", self.integrity.round_s, 1, 86_400)
+        Ok(())
     }
+
+    /// The value at a key of [`KEYS`]: a number, a text, a truth, or a list of texts.
+    pub fn value(&self, key: &str) -> serde_json::Value {
+        // A path that is no UTF-8 cannot be written; `validate` refuses it.
+        serde_json::to_value(self).map(|all| at(&all, key).clone()).unwrap_or_default()
+    }
+}
+
+fn at<'v>(all: &'v serde_json::Value, key: &str) -> &'v serde_json::Value {
+    key.split('.').fold(all, |value, part| &value[part])
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 
 use crate::env::Clock;
 use crate::leader::{Leader, Leadership};
+use crate::metrics::Meters;
 use crate::raft::net::{Connection, PeerCalls};
 use crate::state::spaces::Space;
 use engram_mutants::mutant;
@@ -33,6 +34,7 @@ pub struct Gate {
     clock: Arc<dyn Clock>,
     incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
     deadline: Duration,
+    meters: Meters,
     /// The state has every write that was acked before this, by the monotonic clock.
     fresh: Arc<Mutex<Option<Duration>>>,
 }
@@ -64,8 +66,9 @@ impl Gate {
         clock: Arc<dyn Clock>,
         incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
         deadline: Duration,
+        meters: Meters,
     ) -> Self {
-        Self { leadership, world, clock, incarnation, deadline, fresh: Arc::default() }
+        Self { leadership, world, clock, incarnation, deadline, meters, fresh: Arc::default() }
     }
 
     /// Runs until the node stops: keeps the staleness known that every answer states.
@@ -118,7 +121,7 @@ impl Gate {
     }
 
     /// How old a write may be, at most, that was acked and is not in the state; `None` while that is not known.
-    fn staleness(&self) -> Option<Duration> {
+    pub fn staleness(&self) -> Option<Duration> {
         let fresh = *self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let share = if mutant!("staleness_understated") { 4 } else { 1 };
         fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh) / share)
@@ -131,10 +134,12 @@ impl Gate {
             let node = self.leadership.node();
             self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
         })?;
-        let left = deadline.saturating_sub(self.clock.monotonic().saturating_sub(asked));
+        let answered = self.clock.monotonic();
+        let left = deadline.saturating_sub(answered.saturating_sub(asked));
         if !mutant!("read_index_not_waited_for") {
             self.wait(mark.log_index, left).await?;
         }
+        self.meters.visibility.time(self.clock.monotonic().saturating_sub(answered));
         let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         *fresh = (*fresh).max(Some(asked));
         Ok(mark)

@@ -6,6 +6,7 @@
 
 use crate::admission::Admission;
 use crate::env::{Env, Lane, run_on};
+use crate::metrics::Meters;
 use crate::state::Machine;
 use crate::state::spaces::Space;
 use engram_mutants::mutant;
@@ -14,7 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 /// Runs until the node stops. An error means that the index lane died.
-pub async fn run(node: u64, env: Env, state: Machine, admission: Admission) -> Result<(), String> {
+pub async fn run(node: u64, env: Env, state: Machine, admission: Admission, meters: Meters) -> Result<(), String> {
     // The space that was built last: spaces take turns.
     let mut last = 0;
     loop {
@@ -23,6 +24,7 @@ pub async fn run(node: u64, env: Env, state: Machine, admission: Admission) -> R
             continue;
         };
         last = space.id;
+        let (begun, rows) = (env.clock.monotonic(), batch.len() as u64);
         let mut build = pin!(build(node, &env, &state, space, batch));
         loop {
             tokio::select! {
@@ -32,6 +34,8 @@ pub async fn run(node: u64, env: Env, state: Machine, admission: Admission) -> R
                 () = state.grown() => drop(next(&state, &admission, last)),
             }
         }
+        meters.batch_rows.observe(rows);
+        meters.batches.time(env.clock.monotonic().saturating_sub(begun));
     }
 }
 

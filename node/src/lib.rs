@@ -24,6 +24,8 @@ pub mod backup;
 #[doc(hidden)]
 pub mod bench;
 pub mod config;
+#[cfg(test)]
+mod documents;
 mod edge;
 pub mod env;
 mod erasure;
@@ -35,6 +37,7 @@ mod integrity;
 mod leader;
 mod live;
 mod mend;
+mod metrics;
 mod node;
 #[doc(hidden)]
 pub mod probe;

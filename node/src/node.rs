@@ -9,6 +9,7 @@ use crate::gate::Gate;
 use crate::identity::Identity;
 use crate::leader::Leadership;
 use crate::live::Live;
+use crate::metrics::Meters;
 use crate::proposer::Proposer;
 use crate::raft::log::Log;
 use crate::state::{Machine, spaces::Space, watermark::Marks};
@@ -20,7 +21,7 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 /// How long an administrative write may take to be applied on the node that answers it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,8 +56,20 @@ pub struct Node {
     pub live: Live,
     /// How far the other members are.
     pub elsewhere: Elsewhere,
+    /// What it counts.
+    pub meters: Meters,
+    /// Places for connections.
+    pub connections: Connections,
     /// True once the node is asked to stop.
     pub stopping: watch::Receiver<bool>,
+}
+
+/// [`crate::run::CONNECTIONS_MAX`] places at each port.
+pub struct Connections {
+    /// Of clients.
+    pub clients: Arc<Semaphore>,
+    /// Of other nodes.
+    pub peers: Arc<Semaphore>,
 }
 
 impl Node {

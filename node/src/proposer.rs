@@ -9,6 +9,7 @@ use crate::admission::{Admission, Admitted, Permit};
 use crate::env::Clock;
 use crate::forward::{FORWARD_GRACE, FORWARD_TIMEOUT, Forwarder, IN_FLIGHT_MAX};
 use crate::leader::{Leader, Leadership};
+use crate::metrics::Meters;
 use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
 use crate::session::{CHUNK_ROWS_MAX, Sequenced};
@@ -24,7 +25,8 @@ use prost::Message;
 use std::ops::ControlFlow;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Bytes after which an entry takes no further chunk.
@@ -47,34 +49,20 @@ pub struct Proposer {
     admission: Admission,
     clock: Arc<dyn Clock>,
     in_flight: Arc<Semaphore>,
-    counts: Arc<Counts>,
-}
-
-/// Entries and rows proposed since the start.
-#[derive(Default)]
-pub struct Counts {
-    /// Entries of observations.
-    pub entries: AtomicU64,
-    /// Rows in them.
-    pub rows: AtomicU64,
+    meters: Meters,
 }
 
 impl Proposer {
     /// Takes from `admission`, writes where `leadership` says.
-    pub fn new(leadership: Leadership, admission: Admission, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(leadership: Leadership, admission: Admission, clock: Arc<dyn Clock>, meters: Meters) -> Self {
         let in_flight = Arc::new(Semaphore::new(IN_FLIGHT_MAX));
-        Self { leadership, admission, clock, in_flight, counts: Arc::default() }
-    }
-
-    /// What was proposed so far.
-    pub fn counts(&self) -> &Counts {
-        &self.counts
+        Self { leadership, admission, clock, in_flight, meters }
     }
 
     /// Runs until the node stops: drains the admission lanes into the log, and tells outcomes in log order.
     pub async fn run(self) {
         let (pending, outcomes) = mpsc::channel(IN_FLIGHT_MAX);
-        futures_util::future::join(self.propose_all(pending), settle_all(outcomes)).await;
+        futures_util::future::join(self.propose_all(pending), self.settle_all(outcomes)).await;
     }
 
     async fn propose_all(&self, pending: mpsc::Sender<(Proposal, Pending)>) {
@@ -85,9 +73,8 @@ impl Proposer {
             if let Leader::Here { .. } = self.leadership.leader() {
                 self.admission.indexable().await;
             }
-            let (proposal, entry) = Proposal::of(batch, slot);
-            self.counts.entries.fetch_add(1, Ordering::Relaxed);
-            self.counts.rows.fetch_add(proposal.rows(), Ordering::Relaxed);
+            let (proposal, entry) = Proposal::of(batch, slot, self.clock.monotonic());
+            self.meters.entry_rows.observe(proposal.rows());
             let outcome: Pending = match self.leadership.leader() {
                 Leader::Here { term } => self.propose_here(term, entry).await,
                 Leader::There(connection) => Box::pin(forwarder.send(&connection, entry)),
@@ -96,6 +83,18 @@ impl Proposer {
             if pending.send((proposal, outcome)).await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Tells outcomes in the order of the proposals: a stream's acks never skip rows.
+    async fn settle_all(&self, mut outcomes: mpsc::Receiver<(Proposal, Pending)>) {
+        while let Some((proposal, outcome)) = outcomes.recv().await {
+            let outcome = outcome.await;
+            self.meters.proposals.time(self.clock.monotonic().saturating_sub(proposal.begun));
+            if !matches!(outcome, Ok(Outcome { kind: Some(outcome::Kind::Entry(_)) })) {
+                self.meters.proposals_failed.fetch_add(1, Ordering::Relaxed);
+            }
+            proposal.settle(outcome);
         }
     }
 
@@ -225,23 +224,17 @@ fn classify(result: ClientWriteResult<TypeConfig>, leadership: &Leadership) -> R
 /// An outcome on its way.
 pub type Pending = BoxFuture<'static, Result<Outcome>>;
 
-/// Tells outcomes in the order of the proposals: a stream's acks never skip rows.
-async fn settle_all(mut outcomes: mpsc::Receiver<(Proposal, Pending)>) {
-    while let Some((proposal, outcome)) = outcomes.recv().await {
-        let outcome = outcome.await;
-        proposal.settle(outcome);
-    }
-}
-
 /// Chunks in one entry, with what must live until their outcome is known.
 struct Proposal {
     chunks: Vec<(Sequenced, usize, Permit)>,
+    /// By the monotonic clock.
+    begun: Duration,
     _slot: OwnedSemaphorePermit,
 }
 
 impl Proposal {
     /// The rows go to the command; only what tells their outcome is kept.
-    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit) -> (Self, Entry) {
+    fn of(batch: Vec<Admitted>, slot: OwnedSemaphorePermit, begun: Duration) -> (Self, Entry) {
         let mut chunks = Vec::with_capacity(batch.len());
         let mut entry = Entry::default();
         for admitted in batch {
@@ -256,7 +249,7 @@ impl Proposal {
             });
             chunks.push((chunk, rows, permit));
         }
-        (Self { chunks, _slot: slot }, entry)
+        (Self { chunks, begun, _slot: slot }, entry)
     }
 
     fn rows(&self) -> u64 {

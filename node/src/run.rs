@@ -10,12 +10,13 @@ use crate::admin::Admin;
 use crate::admission::Admission;
 use crate::applied::{Elsewhere, Peers};
 use crate::config::Config;
-use crate::edge::{grpc, peer, status, ws};
+use crate::edge::{grpc, health, peer, status, ws};
 use crate::env::{Env, Lane, Listener, Rt, run_on, seeded};
 use crate::gate::Gate;
 use crate::leader::{Leader, Leadership};
 use crate::live::Live;
-use crate::node::Node;
+use crate::metrics::Meters;
+use crate::node::{Connections, Node};
 use crate::probe::Probe;
 use crate::proposer::Proposer;
 use crate::raft::net::Network;
@@ -35,6 +36,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch as channel};
+use tonic_health::server::HealthReporter;
 use tower_layer::Layer;
 
 /// Connections that may be open at once, on each of the two ports.
@@ -110,7 +112,8 @@ async fn start(
 
     let mut tasks = Tasks::new();
     tasks.spawn("proposer", node.proposer.clone().run().map(|()| Ok(())));
-    tasks.spawn("indexer", indexer::run(id, env.clone(), node.state.clone(), node.admission.clone()));
+    let (state, admission, meters) = (node.state.clone(), node.admission.clone(), node.meters.clone());
+    tasks.spawn("indexer", indexer::run(id, env.clone(), state, admission, meters));
     let idle = Duration::from_secs(config.stream.session_idle_s);
     let sessions = node.live.clone().run(env.clone(), node.leadership.clone(), node.proposer.clone(), idle);
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
@@ -124,8 +127,11 @@ async fn start(
     tasks.spawn("integrity", integrity::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
     let (closing, close) = channel::channel(false);
-    tasks.spawn("clients", serve(open.clone(), close.clone(), node.clone(), clients, client_routes(&node)));
-    tasks.spawn("peers", serve(open, close, node.clone(), peers, peer_routes(&node)));
+    let (routes, reporter) = client_routes(&node)?;
+    tasks.spawn("health", health::run(node.clone(), reporter).map(|()| Ok(())));
+    let (client_room, peer_room) = (node.connections.clients.clone(), node.connections.peers.clone());
+    tasks.spawn("clients", serve((open.clone(), close.clone()), node.clone(), (clients, client_room), routes));
+    tasks.spawn("peers", serve((open, close), node.clone(), (peers, peer_room), peer_routes(&node)));
 
     let poisoned = node.log.until_poisoned();
     let ended = tokio::select! {
@@ -166,11 +172,13 @@ fn assemble(
     let identity = opened.identity.clone();
     let admission = Admission::new(id, &config.admission);
     let leadership = Leadership::new(id, raft, network.clone(), state.clone(), env.clock.clone());
-    let proposer = Proposer::new(leadership.clone(), admission.clone(), env.clock.clone());
+    let meters = Meters::default();
+    let proposer = Proposer::new(leadership.clone(), admission.clone(), env.clock.clone(), meters.clone());
     let who = identity.clone();
     let incarnation = Arc::new(move || who.cluster().map_or(0, |cluster| cluster.incarnation));
     let deadline = Duration::from_millis(config.stream.read_deadline_ms.into());
-    let gate = Gate::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline);
+    let gate = Gate::new(leadership.clone(), world.clone(), env.clock.clone(), incarnation, deadline, meters.clone());
+    let room = || Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let elsewhere = Elsewhere::new(Peers::new(leadership.clone(), network.clone(), env.clock.clone()));
     let admin = Admin {
         env: env.clone(),
@@ -194,6 +202,8 @@ fn assemble(
         admin,
         live: Live::default(),
         elsewhere,
+        meters,
+        connections: Connections { clients: room(), peers: room() },
         stopping,
     })
 }
@@ -229,12 +239,14 @@ async fn bind(env: &Env, key: &str, address: &str) -> Result<Box<dyn Listener>, 
     })
 }
 
-fn client_routes(node: &Arc<Node>) -> axum::Router {
+fn client_routes(node: &Arc<Node>) -> Result<(axum::Router, HealthReporter), RunError> {
     let service = grpc::Service(node.clone());
     let memory = MemoryServer::new(service.clone()).max_decoding_message_size(MESSAGE_BYTES_MAX);
     let grpc =
         Routes::new(memory).add_service(SpacesServer::new(service.clone())).add_service(ClusterServer::new(service));
-    grpc.into_axum_router().merge(status::routes(node.clone())).merge(ws::routes(node.clone()))
+    let (grpc, reporter) = health::add(grpc).map_err(RunError::Fatal)?;
+    let routes = grpc.into_axum_router().merge(status::routes(node.clone())).merge(ws::routes(node.clone()));
+    Ok((routes, reporter))
 }
 
 fn peer_routes(node: &Arc<Node>) -> axum::Router {
@@ -250,13 +262,11 @@ pub struct Slot(#[expect(dead_code, reason = "held for its drop")] Arc<OwnedSema
 
 /// Ends when the node stops; `_open` outlives the listener, connections live until `close`.
 async fn serve(
-    _open: mpsc::Sender<()>,
-    close: channel::Receiver<bool>,
+    (_open, close): (mpsc::Sender<()>, channel::Receiver<bool>),
     node: Arc<Node>,
-    listener: Box<dyn Listener>,
+    (listener, room): (Box<dyn Listener>, Arc<Semaphore>),
     routes: axum::Router,
 ) -> Result<(), String> {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut stopping = node.stopping.clone();
     loop {
         let accepted = async {

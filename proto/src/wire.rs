@@ -18,6 +18,9 @@ mod engram {
     }
 }
 
+/// Descriptors of the public contract and of what it imports: an encoded `FileDescriptorSet`.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engram.v1.bin"));
+
 /// What the replicated log holds: `engram.log.v1`.
 pub use engram::log::v1 as log;
 /// Node to node: `engram.peer.v1`.

@@ -98,6 +98,7 @@ impl Cluster {
             clock: Arc::new(SimClock::new(shared.now, skew)),
             pool: Arc::new(SimPool::new(Seed(seed), shared.now, wear)),
             seed: Seed(seed),
+            process: || None,
         }
     }
 

@@ -63,7 +63,7 @@ const DIR: &str = "/node";
 
 fn open(disk: &SimDisk) -> Result<Machine, Unreadable> {
     let (net, pool, clock) = (Arc::new(Alone), Arc::new(Inline), Arc::new(Still));
-    let env = Env { net, disk: Arc::new(disk.clone()), clock, pool, seed: Seed(1) };
+    let env = Env { net, disk: Arc::new(disk.clone()), clock, pool, seed: Seed(1), process: || None };
     Machine::open(env, 1, Path::new(DIR))
 }
 

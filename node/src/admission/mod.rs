@@ -115,6 +115,7 @@ struct Shared {
     /// Rows a second, from the last look at `drained`.
     rate: AtomicU32,
     picks: AtomicU64,
+    admitted: AtomicU64,
     refused: AtomicU64,
     filled: Notify,
     node: u64,
@@ -141,6 +142,7 @@ impl Admission {
             drained: AtomicU64::new(0),
             rate: AtomicU32::new(0),
             picks: AtomicU64::new(0),
+            admitted: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             filled: Notify::new(),
             node,
@@ -156,6 +158,7 @@ impl Admission {
     /// Admits a stream's next chunk or refuses it; a refusal has no effect at all.
     pub fn admit(&self, feed: &Feed, chunk: Sequenced) -> Result<(), Error> {
         let permit = self.take(feed.lane, chunk.records().len(), chunk.bytes(), Some(&feed.held))?;
+        self.0.admitted.fetch_add(1, Ordering::Relaxed);
         self.0.lanes[feed.lane].turns.put(&feed.held.waiting, Admitted { chunk, permit });
         self.0.filled.notify_one();
         Ok(())
@@ -260,9 +263,19 @@ impl Admission {
         self.0.bytes.used()
     }
 
+    /// Chunks of streams of this node admitted since the start.
+    pub fn admitted(&self) -> u64 {
+        self.0.admitted.load(Ordering::Relaxed)
+    }
+
     /// Chunks refused since the start.
     pub fn refused(&self) -> u64 {
         self.0.refused.load(Ordering::Relaxed)
+    }
+
+    /// Rows of complete batches that wait for the index.
+    pub fn unbuilt(&self) -> usize {
+        self.0.unbuilt.load(Ordering::Relaxed)
     }
 
     /// The largest fullness of lane, bytes and unbuilt rows, in thousandths.

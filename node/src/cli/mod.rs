@@ -7,6 +7,7 @@ mod admin;
 mod backup;
 mod bench;
 mod cluster;
+mod config;
 mod demo;
 pub mod exit;
 mod feed;
@@ -24,7 +25,7 @@ mod spooled;
 mod terms;
 mod watch;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use engram_client::{Client, Timing};
 use exit::Failure;
 use std::process::ExitCode;
@@ -62,6 +63,9 @@ enum Command {
     /// Make a cluster, look at it, add and remove nodes.
     #[command(subcommand)]
     Cluster(cluster::ClusterCommand),
+    /// Look at a node's configuration before it is started.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Save everything that is acked into a directory, while the cluster runs.
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup: a new cluster of one node, to which others are added.
@@ -69,6 +73,17 @@ enum Command {
     /// Look closer at what the nodes hold.
     #[command(subcommand)]
     Admin(admin::AdminCommand),
+    /// Print a shell's completions: `source <(engram completions bash)`.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write manual pages, one a command.
+    Man {
+        /// Where to; it must be there.
+        #[arg(value_name = "DIR")]
+        dir: std::path::PathBuf,
+    },
     /// Measure this machine's figures, beside other libraries where they are at hand.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
@@ -117,9 +132,18 @@ pub fn main() -> ExitCode {
         Command::Forget(args) => client(rows::forget(args)),
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
+        Command::Config(command) => config::run(command),
         Command::Backup(args) => client(backup::backup(args)),
         Command::Restore(args) => client(backup::restore(args)),
         Command::Admin(command) => client(admin::run(command)),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "engram", &mut script);
+            out::line(String::from_utf8_lossy(&script).trim_end());
+            Ok(())
+        }
+        Command::Man { dir } => clap_mangen::generate_to(Cli::command(), &dir)
+            .map_err(|e| Failure::input(format!("{}: {e}; name a directory that can be written", dir.display()))),
         Command::Bench(command) => bench::run(command),
     };
     match done {
@@ -148,7 +172,6 @@ fn client(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent_and_the_help_names_the_exit_codes() {

@@ -65,7 +65,7 @@ pub enum LogFormat {
 
 /// Runs the node; its end by itself is a failure.
 pub fn run(args: ServeArgs) -> Result<(), Failure> {
-    let config = settings::load(&args)?;
+    let config = settings::load(&args)?.config;
     start_logging(&args)?;
     let cores = || std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
     let workers = NonZeroUsize::new(config.index_workers).unwrap_or_else(cores);

@@ -7,6 +7,7 @@ mod fetch;
 pub mod forget;
 mod forwarded;
 pub mod grpc;
+pub mod health;
 pub mod memory;
 pub mod observe;
 mod own;

@@ -59,7 +59,11 @@ pub async fn recall<T>(
         let response = RecallResponse { request_id, outcome: Some(outcome) };
         out.send(Ok(wrap(response))).await.is_ok()
     };
-    match recall::recall(&node.gate, request, own).await {
+    let (level, past, begun) =
+        (ReadLevel::from(request.consistency), request.at_index.is_some(), node.env.clock.monotonic());
+    let answer = recall::recall(&node.gate, request, own).await;
+    node.meters.recalled(level, past, node.env.clock.monotonic().saturating_sub(begun), answer.is_ok());
+    match answer {
         Ok(pages) => {
             for page in pages {
                 if !send(recall_response::Outcome::Result(page)).await {

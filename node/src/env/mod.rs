@@ -9,6 +9,7 @@ pub mod disk;
 mod os_clock;
 mod os_disk;
 mod pool;
+pub mod process;
 mod rt;
 mod seed;
 mod tcp;
@@ -65,6 +66,8 @@ pub struct Env {
     pub pool: Arc<dyn Pool>,
     /// The one source of randomness.
     pub seed: Seed,
+    /// What the system says of this process, where it does: for metrics.
+    pub process: fn() -> Option<process::Process>,
 }
 
 impl Env {
@@ -76,6 +79,7 @@ impl Env {
             clock: Arc::new(OsClock::start()),
             pool: Arc::new(Threads::start(workers)?),
             seed: Seed::from_os()?,
+            process: process::process,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! A lane runs its jobs one at a time, in the order they were submitted. The index lane's job may spread
 //! its chunks over all workers. A simulator runs the same jobs in an order that its seed draws.
-use engram_index::{Pool as Workforce, Workers};
+use engram_index::{Counters, Pool as Workforce, Workers};
 use futures_util::FutureExt;
 use std::{
     future::Future,
@@ -33,6 +33,10 @@ pub trait Pool: Send + Sync + 'static {
     fn submit(&self, lane: Lane, job: Job);
     /// Spreads a batch's chunks.
     fn workers(&self) -> Arc<dyn Workers>;
+    /// What the workers did since the start, where somebody counts: for metrics.
+    fn counters(&self) -> Option<Counters> {
+        None
+    }
 }
 
 /// Runs `work` on a lane. Cancel safe: the work itself goes on. `None` when the lane died with the work in it.
@@ -74,5 +78,9 @@ impl Pool for Threads {
 
     fn workers(&self) -> Arc<dyn Workers> {
         self.workers.clone()
+    }
+
+    fn counters(&self) -> Option<Counters> {
+        Some(self.workers.counters())
     }
 }

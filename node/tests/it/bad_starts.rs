@@ -120,3 +120,50 @@ async fn a_wiped_disk_under_an_old_id_takes_part_in_nothing() {
         node.stop().await.expect("stops well");
     }
 }
+
+#[tokio::test]
+async fn a_configuration_is_checked_and_shown_without_a_start() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let path = dir.path().join("engram.toml");
+    let file = path.to_str().expect("text");
+    std::fs::write(&path, "node_id = 1\ndata_dir = \"data\"\n[raft]\nheartbeat_ms = 100\n").expect("written");
+    let (code, out, said) = engram(&["config", "check", "--config", file]).await;
+    assert_eq!((code, out.trim()), (0, "valid: node 1 of cluster \"engram\""), "{said}");
+    assert!(!dir.path().join("data").exists());
+
+    let (code, out, said) = engram(&["config", "show", "--origin", "--config", file, "--node-id", "7"]).await;
+    assert_eq!(code, 0, "{said}");
+    let row = |key: &str| {
+        let found = out.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        found.into_iter().find(|cells| cells[0] == key).unwrap_or_else(|| panic!("{key} is not in {out}"))[1..]
+            .join(" ")
+    };
+    assert_eq!(row("node_id"), "7 --node-id");
+    assert_eq!(row("raft.heartbeat_ms"), format!("100 {file}"));
+    assert_eq!(row("raft.erase_s"), "60 default");
+
+    // What is shown is a file that gives the same.
+    let (_, shown, _) = engram(&["config", "show", "--config", file]).await;
+    std::fs::write(&path, &shown).expect("written");
+    let (code, again, said) = engram(&["config", "show", "--config", file]).await;
+    assert_eq!((code, &again), (0, &shown), "{said}");
+
+    std::fs::write(&path, "node_id = 1\ndata_dir = \"data\"\n[raft]\nheart_beat_ms = 100\n").expect("written");
+    let (code, _, said) = engram(&["config", "check", "--config", file]).await;
+    assert!(code == 2 && said.contains("did you mean heartbeat_ms?") && said.contains(file), "{code}: {said}");
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_are_those_of_the_commands() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (code, out, said) = engram(&["completions", shell]).await;
+        assert!(code == 0 && out.contains("recall"), "{shell}: {code}: {said}");
+    }
+    let dir = tempfile::tempdir().expect("temporary");
+    let (code, _, said) = engram(&["man", dir.path().to_str().expect("text")]).await;
+    assert_eq!(code, 0, "{said}");
+    let page = std::fs::read_to_string(dir.path().join("engram-recall.1")).expect("a page");
+    assert!(page.contains("engram\\-recall") && page.contains("cue"), "{page}");
+    let (code, _, said) = engram(&["man", "/nowhere"]).await;
+    assert!(code == 2 && said.contains("/nowhere"), "{code}: {said}");
+}

@@ -84,6 +84,17 @@ pub async fn until<T>(what: &str, mut so: impl AsyncFnMut() -> Option<T>) -> T {
     }
 }
 
+/// The answer to `GET /metrics`, head included.
+pub async fn scrape(address: &str) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
+    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("answered");
+    answer
+}
+
 pub fn client<'a>(nodes: impl IntoIterator<Item = &'a Running>) -> Client {
     let timing = Timing { backoff_max: Duration::from_millis(200), ..Timing::default() };
     let addresses = nodes.into_iter().map(|node| node.config.listen.clone());

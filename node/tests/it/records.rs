@@ -1,6 +1,6 @@
 //! Record files: equal on every node, mended when they rot, and without a word of what was erased.
 
-use crate::common::{Running, SPACE, cluster_of, config, engram, env, note, ready, rows, texts, until};
+use crate::common::{Running, SPACE, cluster_of, config, engram, env, note, ready, rows, scrape, texts, until};
 use engram_client::{Client, Observation, ObserveOptions, Which};
 use engram_node::Config;
 use std::collections::BTreeMap;
@@ -80,16 +80,6 @@ async fn files_are_equal_everywhere_and_what_rots_is_fetched_from_another_node()
     for node in nodes {
         node.stop().await.expect("stops well");
     }
-}
-
-async fn scrape(address: &str) -> String {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let mut stream = tokio::net::TcpStream::connect(address).await.expect("connects");
-    let request = format!("GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("answered");
-    answer
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -28,6 +28,7 @@ pub use report::{OpenError, Recovery};
 pub use writer::Counters;
 
 use crate::env::{Clock, Disk, Lane, Open, Pool, run_on};
+use crate::metrics::Histogram;
 use crate::raft::types::{LogId, Vote};
 use state::{Op, State};
 use std::collections::VecDeque;
@@ -79,6 +80,7 @@ struct Shared {
     /// Something waits for `tend`.
     untidy: Notify,
     poisoned: watch::Sender<Option<Arc<str>>>,
+    sync_times: Histogram,
 }
 
 impl Log {
@@ -110,12 +112,13 @@ impl Log {
         let mut state = State::new(view.clone(), index, recovered.files);
         let at = (oldest, recovered.active);
         let writer = Writer::open(disk, clock.clone(), options.clone(), mark, at, (view, spans))?;
+        let sync_times = writer.sync_times();
         let (number, file) = writer.active();
         state.files.insert(number, file);
         publish(&mut state, &writer);
         let (state, writer, untidy) = (Mutex::new(state), Mutex::new(writer), Notify::new());
         let poisoned = watch::Sender::new(None);
-        let log = Log(Arc::new(Shared { options, pool, clock, state, writer, untidy, poisoned }));
+        let log = Log(Arc::new(Shared { options, pool, clock, state, writer, untidy, poisoned, sync_times }));
         Ok((log, recovered.report))
     }
 
@@ -161,6 +164,11 @@ impl Log {
     /// What was written since it was opened.
     pub fn counters(&self) -> Counters {
         self.0.state().counters
+    }
+
+    /// How long its groups took to be durable.
+    pub fn sync_times(&self) -> &Histogram {
+        &self.0.sync_times
     }
 
     /// Makes everything durable and lets the mark say so. Cancel safe. The log may be used on.

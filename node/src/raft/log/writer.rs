@@ -13,6 +13,7 @@ use super::segment::{self, Segment, Span, widen};
 use super::state::Op;
 use crate::env::disk::is_full;
 use crate::env::{Clock, Disk};
+use crate::metrics::{Histogram, Unit};
 use crate::raft::types::LogId;
 use engram_mutants::mutant;
 use std::collections::{BTreeMap, VecDeque};
@@ -61,6 +62,7 @@ pub struct Writer {
     /// The group's memory, used again.
     buffer: Vec<u8>,
     counters: Counters,
+    sync_times: Histogram,
 }
 
 /// What one group did.
@@ -120,6 +122,7 @@ impl Writer {
             mark,
             buffer: Vec::new(),
             counters: Counters::default(),
+            sync_times: Histogram::new(Unit::Seconds),
         };
         if !begun {
             let mut batch = writer.batch();
@@ -129,6 +132,11 @@ impl Writer {
         writer.remove_purged()?;
         writer.ensure_spare()?;
         Ok(writer)
+    }
+
+    /// How long groups took to be durable.
+    pub fn sync_times(&self) -> Histogram {
+        self.sync_times.clone()
     }
 
     /// The segment that is written to.
@@ -231,6 +239,7 @@ impl Writer {
             return Ok(());
         }
         let bytes = group.seal(self.active.generation, base.max(BLOCK), self.durable);
+        let begun = self.clock.monotonic();
         self.active.file.write_at(base, &bytes)?;
         let votes = written.ops.iter().all(|op| matches!(op, Op::Vote(..)));
         let unsynced = mutant!("ack_before_flush") || votes && mutant!("vote_not_synced");
@@ -240,6 +249,7 @@ impl Writer {
                 synced => synced?,
             }
         }
+        self.sync_times.time(self.clock.monotonic().saturating_sub(begun));
         self.active.end = base + bytes.len() as u64;
         self.durable = Position { segment: self.active.number, offset: self.active.end };
         self.counters.groups += 1;
