@@ -9,7 +9,9 @@ mod bench;
 mod cluster;
 mod config;
 mod demo;
+mod doctor;
 pub mod exit;
+mod export;
 mod feed;
 mod input;
 mod local;
@@ -46,7 +48,10 @@ enum Command {
     /// Run a node until SIGTERM or SIGINT.
     Serve(serve::ServeArgs),
     /// Stream observations from a file into a space, exactly once.
+    #[command(visible_alias = "import")]
     Observe(observe::ObserveArgs),
+    /// Write a space's rows as JSON lines, as `engram import` reads them.
+    Export(export::ExportArgs),
     /// Find the nearest observations to a cue.
     Recall(recall::RecallArgs),
     /// Follow a space: print observations as they are committed.
@@ -66,6 +71,8 @@ enum Command {
     /// Look at a node's configuration before it is started.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Look whether this machine's disk, limits and clock serve a node, and how the members of a cluster are.
+    Doctor(doctor::DoctorArgs),
     /// Save everything that is acked into a directory, while the cluster runs.
     Backup(backup::BackupArgs),
     /// Make a data directory of a backup: a new cluster of one node, to which others are added.
@@ -125,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => client(demo::run(args)),
         Command::Serve(args) => serve::run(args),
         Command::Observe(args) => client(observe::run(args)),
+        Command::Export(args) => client(export::run(args)),
         Command::Recall(args) => client(recall::run(args)),
         Command::Watch(args) => client(watch::run(args)),
         Command::Get(args) => client(rows::get(args)),
@@ -133,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Space(command) => client(space::run(command)),
         Command::Cluster(command) => client(cluster::run(command)),
         Command::Config(command) => config::run(command),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Backup(args) => client(backup::backup(args)),
         Command::Restore(args) => client(backup::restore(args)),
         Command::Admin(command) => client(admin::run(command)),
@@ -156,7 +165,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Runs a client's work; Ctrl-C drops it, and with it whatever it started.
-fn client(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+fn client<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|e| Failure::failed(format!("no runtime: {e}")))?;
     runtime.block_on(async {

@@ -120,3 +120,55 @@ async fn a_short_bench_of_the_log_beside_sled_measures_both_and_the_log_loses_no
     assert_eq!((&report["kills"][0]["lost"], &report["gates"][1]["met"]), (&0.into(), &true.into()), "{out}");
     assert_eq!(dir.path().read_dir().expect("read").count(), 0, "the bench leaves files");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_exported_is_imported_as_it_was() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, _client) = cluster(1, dir.path()).await;
+    let node = nodes.remove(0);
+    let at = node.config.listen.as_str();
+    let path = |name: &str| dir.path().join(name).to_str().expect("text").to_string();
+    let (first, second, third) = (path("in.jsonl"), path("out.jsonl"), path("again.jsonl"));
+    let lines = concat!(
+        r#"{"text":"east","embedding":[1.0,0.125],"time_ms":-5,"metadata":{"n":3,"ok":true,"who":"a\"b","x":0.5},"id":"one"}"#,
+        "\n",
+        r#"{"text":"grün\nnorth","embedding":[0.0,1.0]}"#,
+        "\n"
+    );
+    std::fs::write(&first, lines).expect("written");
+    let (code, _, said) = engram(&["import", &first, "--space", "a", "--create", "--endpoints", at]).await;
+    assert_eq!(code, 0, "{said}");
+    let export = ["export", "--space", "a", "--out", &second, "--endpoints", at];
+    let (code, _, said) = engram(&export).await;
+    assert!(code == 0 && said.contains("2 rows of a at log index"), "{code}: {said}");
+    let (code, _, said) = engram(&["import", &second, "--space", "b", "--create", "--endpoints", at]).await;
+    assert_eq!(code, 0, "{said}");
+    let (code, out, said) = engram(&["export", "--space", "b", "--endpoints", at]).await;
+    let exported = std::fs::read_to_string(&second).expect("there");
+    assert_eq!((code, &out), (0, &exported), "{said}");
+    let told = |text: &str| text.lines().map(json).collect::<Vec<_>>();
+    assert_eq!(told(&exported), told(lines));
+    let (code, _, said) = engram(&export).await;
+    assert!(code == 2 && said.contains("out.jsonl is there"), "{code}: {said}");
+    let missing = ["export", "--space", "nowhere", "--out", &third, "--endpoints", at];
+    let (code, _, said) = engram(&missing).await;
+    assert!(code == 2 && said.contains("nowhere") && !std::path::Path::new(&third).exists(), "{code}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_doctor_looks_at_the_disk_and_at_every_member() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (nodes, _client) = cluster(3, dir.path()).await;
+    let (at, data) = (nodes[0].config.listen.as_str(), dir.path().to_str().expect("text"));
+    let (_, out, said) = engram(&["doctor", "--cluster", "--data-dir", data, "--endpoints", at]).await;
+    for words in ["its sync", "free space", "open files", "leader", "node 1 at", "node 2 at", "node 3 at", "releases"] {
+        assert!(out.contains(words), "{words} not in {out}{said}");
+    }
+    assert!(
+        std::fs::read_dir(dir.path())
+            .expect("there")
+            .all(|entry| { !entry.expect("there").file_name().to_string_lossy().contains("doctor") })
+    );
+    let (code, _, said) = engram(&["doctor", "--data-dir", "/nowhere"]).await;
+    assert!(code == 2 && said.contains("/nowhere"), "{code}: {said}");
+}
