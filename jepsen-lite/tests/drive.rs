@@ -1,0 +1,110 @@
+//! The driver's command: what it says when it cannot run, how two worlds are compared, and that no process outlives it.
+//!
+//! Leaves out: runs on real nodes, which `.ci/jepsen` does once the server is built.
+#![cfg(feature = "drive")]
+#![allow(clippy::disallowed_methods, reason = "a test of a command reads and writes files, and waits")]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+fn jepsen_lite(arguments: &[&str]) -> (i32, String, String) {
+    let done = Command::new(env!("CARGO_BIN_EXE_jepsen-lite")).args(arguments).output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (done.status.code().expect("not killed"), text(done.stdout), text(done.stderr))
+}
+
+#[test]
+fn what_cannot_be_run_exits_with_2_and_says_what_to_do() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let bad = dir.path().join("plan.json");
+    std::fs::write(&bad, r#"{"version":1,"seed":7}"#).expect("written");
+    let (bad, here) = (bad.display().to_string(), dir.path().display().to_string());
+    let cases: [(&[&str], &str); 6] = [
+        (&["run"], "--seed <N>"),
+        (&["run", "--seed", "1", "--minutes", "0"], "from 0.1 to 1440"),
+        (
+            &["run", "--seed", "1", "--binary", "/nowhere/engram"],
+            "/nowhere/engram is no file; build it, or name the server",
+        ),
+        (&["run", "--plan", &bad, "--binary", "/bin/true"], "plan.json: is not a plan: missing field"),
+        (&["run", "--seed", "1", "--binary", "/bin/true", "--dir", &here], "name a new directory"),
+        (&["run", "--plan", &bad, "--seed", "1"], "cannot be used with"),
+    ];
+    for (arguments, words) in cases {
+        let (code, out, error) = jepsen_lite(arguments);
+        assert_eq!((code, &*out), (2, ""), "{arguments:?}: {error}");
+        assert!(error.contains(words), "{arguments:?}: {error}");
+    }
+}
+
+#[test]
+fn a_server_that_ends_at_once_is_told_with_its_last_words() {
+    let (code, _, error) = jepsen_lite(&["run", "--seed", "1", "--minutes", "0.1", "--binary", "/bin/false"]);
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("node 1 ended by itself with exit status: 1: it logged nothing"), "{error}");
+}
+
+fn world(dir: &Path, rows: &str, unknown: bool) -> String {
+    std::fs::create_dir(dir).expect("new");
+    let history = [
+        r#"{"process":0,"type":"invoke","f":"observe","key":5,"value":{"sequence":1,"payload":"a"},"time":0}"#,
+        r#"{"process":0,"type":"ok","f":"observe","key":5,"value":{"sequence":1,"payload":"a","log_index":9},"time":1}"#,
+        r#"{"process":1,"type":"invoke","f":"read-all","key":1,"time":2}"#,
+        r#"{"process":1,"type":"ok","f":"read-all","key":1,"value":[{"session":5,"sequence":1,"payload":"a","log_index":9}],"time":3}"#,
+    ];
+    std::fs::write(dir.join("history.jsonl"), history.join("\n")).expect("written");
+    let summary = format!(r#"{{"unknown":{unknown},"observations":[{rows}],"digests":{{}}}}"#);
+    std::fs::write(dir.join("summary.json"), summary).expect("written");
+    dir.display().to_string()
+}
+
+#[test]
+fn two_worlds_are_equal_different_or_not_comparable() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let at = |name: &str| dir.path().join(name);
+    let sim = world(&at("sim"), r#""client-1/1 aa","client-1/2 bb""#, false);
+    let real = world(&at("real"), r#""client-1/1 aa","websocket/1 cc""#, false);
+    let other = world(&at("other"), r#""client-1/1 ab""#, false);
+    let doubt = world(&at("doubt"), r#""client-1/1 aa""#, true);
+    let (code, out, _) = jepsen_lite(&["compare", &sim, &real]);
+    assert_eq!(code, 0, "{out}");
+    assert!(out.starts_with("equal: both valid, 1 observations, digest "), "{out}");
+    let (code, out, _) = jepsen_lite(&["compare", &sim, &other]);
+    assert_eq!((code, &*out), (1, "different: client-1/1 holds aa in one, ab in the other\n"));
+    let (code, out, _) = jepsen_lite(&["compare", &sim, &doubt]);
+    assert_eq!((code, out.starts_with("not comparable: an outcome is unknown")), (2, true), "{out}");
+    let (code, _, error) = jepsen_lite(&["compare", &sim, &at("nothing").display().to_string()]);
+    assert_eq!((code, error.contains("nothing/history.jsonl")), (2, true), "{error}");
+}
+
+#[test]
+fn a_child_dies_with_a_driver_that_is_killed() {
+    // A shell is the driver: it tells its own number, starts a child, and is killed.
+    let script = "\"$0\" child --parent $$ -- sleep 1000 & echo $!; wait";
+    let mut driver = Command::new("sh")
+        .args(["-c", script, env!("CARGO_BIN_EXE_jepsen-lite")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut line = String::new();
+    let out = driver.stdout.take().expect("piped");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("told");
+    let name = || std::fs::read_to_string(format!("/proc/{}/comm", line.trim())).unwrap_or_default();
+    let until = |so: &dyn Fn() -> bool| {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !so() {
+            assert!(Instant::now() < deadline, "not in time");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until(&|| name() == "sleep\n");
+    driver.kill().expect("killed");
+    driver.wait().expect("ended");
+    // Whoever inherits it may not have buried it yet.
+    let dead = || {
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", line.trim())).unwrap_or_default();
+        state.is_empty() || state.contains(") Z ")
+    };
+    until(&dead);
+}
