@@ -71,8 +71,8 @@ pub async fn play(run: &Run) -> Result<Report, String> {
     }
     nodes::end_all(&stage.nodes).await;
     stage.nodes.keep_data();
-    let (histories, samples) = stage.recorder.histories();
     let facts = Facts { deeds: stage.diary.deeds(), span: (started, stopped_at), counts: stage.recorder.counts() };
+    let (histories, samples) = stage.recorder.take();
     Ok(Report::new(run.clone(), facts, histories, &samples, ending))
 }
 

@@ -271,17 +271,20 @@ impl Recorder {
         self.hold().0.streams_in_doubt
     }
 
-    /// Everything so far; operations still open count as unknown.
-    pub fn histories(&self) -> (Histories, Samples) {
+    /// Takes everything out; operations still open count as unknown.
+    pub fn take(&self) -> (Histories, Samples) {
         let (mut held, ns, _) = self.hold();
-        let Recorded { observations, sessions, recalls, .. } = &mut *held;
-        [observations, sessions, recalls].into_iter().for_each(|writer| writer.close_all(ns));
-        let histories = Histories {
-            observations: held.observations.history().clone(),
-            sessions: held.sessions.history().clone(),
-            recalls: held.recalls.history().clone(),
+        let mut taken = |writer: fn(&mut Recorded) -> &mut Writer| {
+            let mut whole = std::mem::replace(writer(&mut held), Writer::new("the end"));
+            whole.close_all(ns);
+            whole.into_history()
         };
-        (histories, held.samples.clone())
+        let histories = Histories {
+            observations: taken(|held| &mut held.observations),
+            sessions: taken(|held| &mut held.sessions),
+            recalls: taken(|held| &mut held.recalls),
+        };
+        (histories, std::mem::take(&mut held.samples))
     }
 }
 
