@@ -139,7 +139,7 @@ impl Admin {
 
     /// Adds a blank node as a learner, then makes it a voter once it has caught up.
     pub async fn add(&self, address: NodeAddress, learner: bool) -> Result<u64> {
-        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        self.may_change().await?;
         let cluster = self.identity.cluster().ok_or_else(|| self.leadership.no_leader())?;
         let id = address.node;
         let (seen, present) = {
@@ -169,10 +169,27 @@ impl Admin {
         self.within(change).await
     }
 
+    /// Whether this node leads, and stays a voter. Its removal may have been begun by a leader before it and be half done: then
+    /// the next change would complete it.
+    async fn may_change(&self) -> Result<()> {
+        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        match self.voters().contains(&self.node()) {
+            true => Ok(()),
+            false => self.lead_elsewhere().await,
+        }
+    }
+
+    /// A node whose removal is in the log would lead on without a vote until that is committed. Another voter leads first, and
+    /// goes on with the change.
+    async fn lead_elsewhere<T>(&self) -> Result<T> {
+        self.transfer(None).await?;
+        Err(self.leadership.no_leader())
+    }
+
     /// Says where a member is from now on; it must answer there, with the disk that it joined with. A majority must be where
     /// the others know it: members move one at a time.
     pub async fn update(&self, address: NodeAddress) -> Result<u64> {
-        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        self.may_change().await?;
         let cluster = self.identity.cluster().ok_or_else(|| self.leadership.no_leader())?;
         let id = address.node;
         let present = self.leadership.members().remove(&id);
@@ -189,7 +206,7 @@ impl Admin {
 
     /// Removes a voter or a learner. A leader that is asked to remove itself lets another lead first, and says who.
     pub async fn remove(&self, id: u64) -> Result<u64> {
-        let Leader::Here { .. } = self.leadership.leader() else { return Err(self.leadership.no_leader()) };
+        self.may_change().await?;
         let (voter, member) = {
             let data = self.leadership.state().read();
             let membership = data.membership.membership();
@@ -203,9 +220,7 @@ impl Admin {
             return Err(Error::invalid(text));
         }
         if id == self.node() {
-            // It would lead on without a vote until its removal is committed. Another voter leads, and removes it.
-            self.transfer(None).await?;
-            return Err(self.leadership.no_leader());
+            return self.lead_elsewhere().await;
         }
         let change = match voter {
             true => ChangeMembers::RemoveVoters([id].into()),
@@ -251,12 +266,19 @@ impl Admin {
         Ok(to)
     }
 
-    /// The voters but this node, and the one of them that has most of the log.
-    fn other_voters(&self) -> (BTreeSet<u64>, Option<u64>) {
+    /// The voters that there are once a change that is under way is done.
+    fn voters(&self) -> BTreeSet<u64> {
         let metrics = self.leadership.raft().metrics();
         let metrics = metrics.borrow_watched();
-        let voters = metrics.membership_config.membership().voter_ids().filter(|id| *id != self.node());
-        let voters: BTreeSet<u64> = voters.collect();
+        metrics.membership_config.membership().get_joint_config().last().cloned().unwrap_or_default()
+    }
+
+    /// Those but this node, and the one of them that has most of the log.
+    fn other_voters(&self) -> (BTreeSet<u64>, Option<u64>) {
+        let mut voters = self.voters();
+        voters.remove(&self.node());
+        let metrics = self.leadership.raft().metrics();
+        let metrics = metrics.borrow_watched();
         let matched = |id: &&u64| metrics.replication.as_ref().and_then(|all| all.get(id).copied().flatten());
         let furthest = voters.iter().max_by_key(matched).copied();
         (voters, furthest)

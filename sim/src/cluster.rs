@@ -17,7 +17,7 @@ use engram_node::env::{Disk, Open};
 use engram_node::env::{Env, Net, Seed};
 use engram_node::probe::Probe;
 use engram_node::state::records::Hash;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -45,8 +45,6 @@ struct Shared {
     /// The nodes after these are spares: idle until they are started the first time.
     voters: u64,
     lives: Mutex<BTreeMap<u64, u64>>,
-    /// Nodes with a bit flipped in this life, until they say that they have found it.
-    flipped: Mutex<BTreeSet<u64>>,
     /// Doors into the nodes that run.
     probes: Mutex<BTreeMap<u64, Probe>>,
     failure: Mutex<Option<String>>,
@@ -68,7 +66,6 @@ impl Cluster {
             wears: nodes.map(|node| (node, Arc::default())).collect(),
             voters: run.nodes,
             lives: Mutex::default(),
-            flipped: Mutex::default(),
             probes: Mutex::default(),
             failure: Mutex::default(),
         }))
@@ -144,9 +141,6 @@ impl Cluster {
     /// Flips a bit of a node's memory. One that does not run, or has built nothing, is spared.
     pub fn flip_bit(&self, node: u64, draw: u64) {
         let flipped = self.probes().get(&node).and_then(|probe| probe.flip_bit(draw));
-        if flipped.is_some() {
-            self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
-        }
         self.0.trace.event(format_args!("n{node} has a bit flipped: (space, row) {flipped:?}"));
     }
 
@@ -175,8 +169,7 @@ impl Cluster {
 
     /// A node whose memory is damaged, and that has not said so (`flip_is_found`).
     pub fn unfound(&self) -> Option<u64> {
-        let flipped = self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner);
-        flipped.iter().copied().find(|node| !self.0.observer.found_damage(*node))
+        self.0.observer.unfound()
     }
 
     /// A node's knobs.
@@ -205,7 +198,6 @@ impl Cluster {
     /// The process of a node is dead.
     pub fn crashed(&self, node: u64, power: bool) {
         self.probes().remove(&node);
-        self.0.flipped.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
         self.0.trace.event(format_args!("n{node} {}", if power { "loses power" } else { "crashes" }));
         match power {
             true => self.0.disks[&node].power_loss(),

@@ -42,8 +42,8 @@ impl Record {
 pub struct Observer {
     trace: Trace,
     invariants: Arc<Mutex<Invariants>>,
-    /// Nodes that found their memory damaged in this life.
-    damaged: Arc<Mutex<BTreeSet<u64>>>,
+    /// Nodes with a bit flipped in the memory that they have, until they say that they have found it.
+    flipped: Arc<Mutex<BTreeSet<u64>>>,
     /// The state's digest after each log index, as nodes applied it.
     digests: Arc<Mutex<BTreeMap<u64, String>>>,
 }
@@ -51,7 +51,7 @@ pub struct Observer {
 impl Observer {
     /// Writes to `trace`.
     pub fn new(trace: Trace) -> Self {
-        Self { trace, invariants: Arc::default(), damaged: Arc::default(), digests: Arc::default() }
+        Self { trace, invariants: Arc::default(), flipped: Arc::default(), digests: Arc::default() }
     }
 
     /// The first violation so far.
@@ -62,7 +62,7 @@ impl Observer {
     /// Tells the invariants that a node starts a new life.
     pub fn restarted(&self, node: u64) {
         self.invariants.lock().unwrap_or_else(PoisonError::into_inner).restarted(node);
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        self.flipped.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
     }
 
     /// The state's digest by log index. Nodes do not differ: `committed_immutable`.
@@ -70,9 +70,9 @@ impl Observer {
         self.digests.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a node has found its memory damaged in this life.
-    pub fn found_damage(&self, node: u64) -> bool {
-        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
+    /// A node whose memory is damaged, and that has not said so (`flip_is_found`).
+    pub fn unfound(&self) -> Option<u64> {
+        self.flipped.lock().unwrap_or_else(PoisonError::into_inner).first().copied()
     }
 }
 
@@ -112,8 +112,14 @@ impl<S: Subscriber> Layer<S> for Observer {
             let digest = record.text("digest").to_string();
             self.digests.lock().unwrap_or_else(PoisonError::into_inner).insert(index, digest);
         }
-        if let ("memory is damaged", Some(node)) = (&*record.message, record.node) {
-            self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+        if let Some(node) = record.node {
+            let mut flipped = self.flipped.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*record.message {
+                "a bit flips" => drop(flipped.insert(node)),
+                // The last one takes the place of the memory that the bit is in.
+                "memory is damaged" | "snapshot installed" => drop(flipped.remove(&node)),
+                _ => {}
+            }
         }
         self.invariants.lock().unwrap_or_else(PoisonError::into_inner).observe(&record);
     }
