@@ -16,6 +16,10 @@ from pathlib import Path
 import hosts
 
 OPS = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(OPS))
+
+import logs  # noqa: E402
+
 PAGE = OPS.parent / "docs/operations/deployment.md"
 
 
@@ -197,11 +201,7 @@ def main(binary):
             kubernetes(nodes)
             systemd(nodes)
         except BaseException:
-            for log in sorted(home.glob("*.log")):
-                print(
-                    f"-- {log.name}\n{chr(10).join(log.read_text(errors='replace').splitlines()[-15:])}",
-                    file=sys.stderr,
-                )
+            logs.show(home)
             raise
         finally:
             for process in nodes.running.values():

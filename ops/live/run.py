@@ -15,6 +15,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+import logs  # noqa: E402
 import queries  # noqa: E402
 from cluster import Cluster, free_ports, get  # noqa: E402
 from watch import Prometheus, until  # noqa: E402
@@ -222,11 +223,7 @@ def main(binary):
             prometheus = Prometheus(home, HERE.parent / "prometheus/alerts.yml", ports[6], targets)
             test(cluster, prometheus)
         except BaseException:
-            for log in sorted(home.glob("*.log")):
-                print(
-                    f"-- {log.name}\n{chr(10).join(log.read_text(errors='replace').splitlines()[-30:])}",
-                    file=sys.stderr,
-                )
+            logs.show(home)
             raise
         finally:
             cluster.end()

@@ -4,7 +4,7 @@ use crate::cluster::Cluster;
 use crate::workload::{Recorder, SPACE, vector};
 use engram_chaos::summary::Committed;
 use engram_client::{
-    Client, Kind, Level, List, Observation, ObserveOptions, ReadToken, Recall, Row, StatusResponse, Which, observation,
+    Client, Kind, Level, List, Observation, ObserveOptions, ReadToken, Recall, Row, Which, difference, observation,
 };
 use engram_node::env::{Clock, Seed};
 use serde_json::json;
@@ -42,36 +42,6 @@ fn damage(cluster: &Cluster) -> Option<String> {
     unfound.or_else(|| {
         cluster.nodes().find_map(|node| Some(format!("node {node} has a damaged {}", cluster.rotten(node)?)))
     })
-}
-
-fn difference(states: &[StatusResponse]) -> Option<String> {
-    let first = states.first()?;
-    let applied = |state: &StatusResponse| state.watermarks.map_or(0, |marks| marks.applied);
-    for state in states {
-        let pair = format!("nodes {} and {}", first.node, state.node);
-        if state.leader.is_none() || state.leader != first.leader {
-            return Some(format!("{pair} name leaders {:?} and {:?}", first.leader, state.leader));
-        }
-        if applied(state) != applied(first) {
-            return Some(format!("{pair} applied {} and {}", applied(first), applied(state)));
-        }
-        if !state.not_ready_reason.is_empty() {
-            return Some(format!("node {} is not ready: {}", state.node, state.not_ready_reason));
-        }
-        if let Some(member) = state.members.iter().find(|member| member.quarantined) {
-            return Some(format!("{:?} is quarantined", member.address));
-        }
-        if state.state_digest != first.state_digest {
-            return Some(format!(
-                "{pair} have state digests {:016x} and {:016x}",
-                first.state_digest, state.state_digest
-            ));
-        }
-        if state.spaces != first.spaces {
-            return Some(format!("{pair} have spaces {:?} and {:?}", first.spaces, state.spaces));
-        }
-    }
-    None
 }
 
 /// Writes fresh rows, and finds each by its own embedding on every node.

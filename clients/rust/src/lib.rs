@@ -31,6 +31,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod agreement;
 mod backup;
 mod call;
 mod client;
@@ -49,6 +50,7 @@ mod watch;
 #[cfg(feature = "tcp")]
 mod world;
 
+pub use agreement::difference;
 pub use backup::{Backup, BackupPiece};
 pub use client::Client;
 pub use engram_proto::wire::v1::{

@@ -10,7 +10,7 @@ use crate::drive::nodes::Nodes;
 use crate::drive::record::{Recorder, SPACE, bytes};
 use crate::drive::workload::{stream, vector};
 use engram_chaos::summary::{Committed, Summary};
-use engram_client::{Client, Level, List, ObserveOptions, Recall, Row, StatusResponse, observation};
+use engram_client::{Client, Level, List, ObserveOptions, Recall, Row, StatusResponse, difference, observation};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -77,7 +77,7 @@ impl Settle {
                 return Err(failure);
             }
             let differs = match self.states().await {
-                Ok(states) => match difference(&states, guests) {
+                Ok(states) => match unsettled(&states, guests) {
                     None => return Ok((applied(&states[0]), states[0].state_digest)),
                     Some(differs) => differs,
                 },
@@ -198,34 +198,11 @@ fn applied(state: &StatusResponse) -> u64 {
     state.watermarks.map_or(0, |marks| marks.applied)
 }
 
-fn difference(states: &[StatusResponse], guests: bool) -> Option<String> {
-    let first = states.first()?;
-    for state in states {
-        let pair = format!("nodes {} and {}", first.node, state.node);
-        if state.leader.is_none() || state.leader != first.leader {
-            return Some(format!("{pair} name leaders {:?} and {:?}", first.leader, state.leader));
-        }
-        if applied(state) != applied(first) {
-            return Some(format!("{pair} applied {} and {}", applied(first), applied(state)));
-        }
-        if !state.not_ready_reason.is_empty() {
-            return Some(format!("node {} is not ready: {}", state.node, state.not_ready_reason));
-        }
-        if let Some(member) = state.members.iter().find(|member| member.quarantined) {
-            return Some(format!("{:?} is quarantined", member.address));
-        }
-        if !guests && state.members.len() != states.len() {
-            return Some(format!("node {} knows {} members", state.node, state.members.len()));
-        }
-        if state.state_digest != first.state_digest {
-            let digests = (first.state_digest, state.state_digest);
-            return Some(format!("{pair} have state digests {:016x} and {:016x}", digests.0, digests.1));
-        }
-        if state.spaces != first.spaces {
-            return Some(format!("{pair} have spaces {:?} and {:?}", first.spaces, state.spaces));
-        }
-    }
-    None
+/// What keeps the cluster from being as it should be in the end.
+fn unsettled(states: &[StatusResponse], guests: bool) -> Option<String> {
+    let crowded = || states.iter().find(|state| !guests && state.members.len() != states.len());
+    let crowded = || crowded().map(|state| format!("node {} knows {} members", state.node, state.members.len()));
+    difference(states).or_else(crowded)
 }
 
 /// By its client's name: session ids are log indexes, which differ between worlds.
