@@ -146,7 +146,7 @@ impl Lane<'_> {
                     return Error::in_doubt(text);
                 }
                 () = late => {
-                    self.connection.reset().await;
+                    self.connection.reset();
                     return Error::in_doubt(format!("no answer from node {leader} within {FORWARD_TIMEOUT:?}"));
                 }
                 entry = entries.recv(), if current && waiting.len() < IN_FLIGHT_MAX => {

@@ -17,14 +17,15 @@ use engram_proto::transport::{World, timeout};
 use engram_proto::wire::peer::ReadIndexRequest;
 use engram_proto::wire::v1::{Filter, Snapshot};
 use openraft::raft::ReadPolicy;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long the leader may take for a read index, and between two questions.
 const READ_INDEX_TIMEOUT: Duration = Duration::from_secs(1);
 const READ_INDEX_PAUSE: Duration = Duration::from_millis(50);
-/// How often staleness is measured when nobody asks.
+/// How often staleness is measured when nobody asks, and how long that may take.
 const ROUND: Duration = Duration::from_secs(1);
+const ROUND_DEADLINE: Duration = Duration::from_secs(5);
 
 /// Reads of this node. Cheap to clone.
 #[derive(Clone)]
@@ -35,8 +36,16 @@ pub struct Gate {
     incarnation: Arc<dyn Fn() -> u64 + Send + Sync>,
     deadline: Duration,
     meters: Meters,
-    /// The state has every write that was acked before this, by the monotonic clock.
-    fresh: Arc<Mutex<Option<Duration>>>,
+    times: Arc<Mutex<Times>>,
+}
+
+/// By the monotonic clock.
+#[derive(Clone, Copy, Default)]
+struct Times {
+    /// A quorum confirmed a read index that was asked for then.
+    confirmed: Option<Duration>,
+    /// The state has every write that was acked before this.
+    fresh: Option<Duration>,
 }
 
 /// What a quorum confirmed.
@@ -68,17 +77,17 @@ impl Gate {
         deadline: Duration,
         meters: Meters,
     ) -> Self {
-        Self { leadership, world, clock, incarnation, deadline, meters, fresh: Arc::default() }
+        Self { leadership, world, clock, incarnation, deadline, meters, times: Arc::default() }
     }
 
     /// Runs until the node stops: keeps the staleness known that every answer states.
     pub async fn run(self) {
         loop {
-            self.clock.sleep(ROUND).await;
             if self.staleness().is_none_or(|staleness| staleness >= ROUND) {
                 // Behind, or no quorum: the staleness grows, and answers say so.
-                drop(self.confirm(self.deadline).await);
+                drop(self.confirm(ROUND_DEADLINE).await);
             }
+            self.clock.sleep(ROUND).await;
         }
     }
 
@@ -122,9 +131,24 @@ impl Gate {
 
     /// How old a write may be, at most, that was acked and is not in the state; `None` while that is not known.
     pub fn staleness(&self) -> Option<Duration> {
-        let fresh = *self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
         let share = if mutant!("staleness_understated") { 4 } else { 1 };
-        fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh) / share)
+        self.times().fresh.map(|fresh| self.clock.monotonic().saturating_sub(fresh) / share)
+    }
+
+    /// How long ago this node asked for the last read index that a quorum confirmed; `None` while none has.
+    pub fn unconfirmed(&self) -> Option<Duration> {
+        self.times().confirmed.map(|confirmed| self.clock.monotonic().saturating_sub(confirmed))
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers may come in another order than they were asked for.
+    fn note(&self, of: impl FnOnce(&mut Times) -> &mut Option<Duration>, asked: Duration) {
+        let mut times = self.times();
+        let time = of(&mut times);
+        *time = (*time).max(Some(asked));
     }
 
     /// Makes the state have every write acked before now; the mark that proves it.
@@ -135,13 +159,13 @@ impl Gate {
             self.behind(format!("node {node}: no quorum confirmed a read index within {deadline:?}"), 0)
         })?;
         let answered = self.clock.monotonic();
+        self.note(|times| &mut times.confirmed, asked);
         let left = deadline.saturating_sub(answered.saturating_sub(asked));
         if !mutant!("read_index_not_waited_for") {
             self.wait(mark.log_index, left).await?;
         }
         self.meters.visibility.time(self.clock.monotonic().saturating_sub(answered));
-        let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
-        *fresh = (*fresh).max(Some(asked));
+        self.note(|times| &mut times.fresh, asked);
         Ok(mark)
     }
 

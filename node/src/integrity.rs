@@ -36,6 +36,8 @@ const STEP: Duration = Duration::from_millis(500);
 const PATIENCE: u64 = 4;
 /// Of the time, reading memory through takes one part in so many.
 const SCRUB_SHARE: u32 = 50;
+/// And of rows no more than so many a second, which a clock that stands still meanwhile, as a simulated one does, feels too.
+const SCRUB_ROWS_PER_SECOND: u64 = 20_000;
 /// And what one file counts for at most, however slow the disk is.
 const FILE_READ_MAX: Duration = Duration::from_millis(50);
 /// Until a record file that nobody gave is asked for again.
@@ -125,6 +127,7 @@ impl Task {
         if begun < self.next_scrub[0] || state.damage().is_some() || mutant!("memory_not_scrubbed") {
             return Ok(());
         }
+        let mut rows = 0;
         loop {
             let space = {
                 let data = state.read();
@@ -134,6 +137,7 @@ impl Task {
             let Some(space) = space else { return Ok(()) };
             let wrapped = space.id <= self.scrubbed;
             self.scrubbed = space.id;
+            rows += u64::from(space.rows.len());
             let read = run_on(&*self.node.env.pool, Lane::Index, move || damage(&space)).await;
             if let Some(mut damage) = read.ok_or("the index lane stopped: a graph's proof panicked")? {
                 damage.truncate(damage.floor_char_boundary(DAMAGE_BYTES_MAX));
@@ -142,7 +146,8 @@ impl Task {
                 return Ok(());
             }
             let took = clock.monotonic().saturating_sub(begun);
-            self.next_scrub[0] = clock.monotonic() + STEP.max(took * SCRUB_SHARE);
+            let by_rows = Duration::from_millis(rows * 1000 / SCRUB_ROWS_PER_SECOND);
+            self.next_scrub[0] = clock.monotonic() + STEP.max(took * SCRUB_SHARE).max(by_rows);
             if wrapped || took >= SCRUB_BUDGET {
                 return Ok(());
             }
@@ -185,7 +190,6 @@ impl Task {
         };
         let (read, took) = state.in_files(read).await.map_err(|e| e.to_string())?;
         if let Err(damage) = read {
-            state.note_rot();
             tracing::error!(node = self.node.id, damage = damage.detail, "a record file is damaged");
         }
         Ok(took)

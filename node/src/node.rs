@@ -25,6 +25,8 @@ use tokio::sync::{Semaphore, watch};
 
 /// How long an administrative write may take to be applied on the node that answers it.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A node that no majority has answered for so long should get no traffic: it knows of no write since, and takes none.
+const UNCONFIRMED_MAX: Duration = Duration::from_secs(10);
 
 /// A running node.
 pub struct Node {
@@ -169,10 +171,16 @@ impl Node {
         if let Some(why) = self.state.quarantined() {
             return Some(why);
         }
-        let metrics = self.leadership.raft().metrics();
-        match metrics.borrow_watched().current_leader {
-            Some(_) => None,
-            None => Some(format!("node {node} knows no leader")),
+        if self.leadership.raft().metrics().borrow_watched().current_leader.is_none() {
+            return Some(format!("node {node} knows no leader"));
+        }
+        // A leader that is gone is named for as long as nobody can be elected.
+        match self.gate.unconfirmed() {
+            Some(since) if since < UNCONFIRMED_MAX => None,
+            Some(since) => {
+                Some(format!("node {node}: no majority has confirmed a read index for {} s", since.as_secs()))
+            }
+            None => Some(format!("node {node}: no majority has confirmed a read index yet")),
         }
     }
 

@@ -66,7 +66,7 @@ pub(crate) async fn read<T>(
             None => silent(&channel, budget),
         };
         if failure.broken {
-            channel.reset().await;
+            channel.reset();
         }
         let wait = route.failed(&failure.error);
         if !worth_another_try(failure.error.kind()) || world.monotonic() + wait >= until {
@@ -94,7 +94,7 @@ pub(crate) async fn write<T>(
             None => silent(&channel, budget),
         };
         if failure.broken {
-            channel.reset().await;
+            channel.reset();
         }
         let wait = route.failed(&failure.error);
         let late = world.monotonic() + wait >= until;

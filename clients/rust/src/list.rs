@@ -80,7 +80,7 @@ impl Pages {
             let page = match timeout(&*self.world, self.silence, self.stream.message()).await {
                 Some(page) => page.map_err(|status| Error::from_status(&status))?,
                 None => {
-                    self.channel.reset().await;
+                    self.channel.reset();
                     return Err(silent(&self.channel, self.silence).error);
                 }
             };

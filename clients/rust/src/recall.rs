@@ -111,7 +111,7 @@ impl RecallPages {
             let hits = match timeout(&*self.world.clone(), self.silence, self.receive()).await {
                 Some(hits) => hits.map_err(|failure| failure.error)?,
                 None => {
-                    self.channel.reset().await;
+                    self.channel.reset();
                     return Err(silent(&self.channel, self.silence).error);
                 }
             };

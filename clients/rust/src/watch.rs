@@ -84,7 +84,7 @@ impl Watcher {
                 Some(Ok(None)) => Error::in_doubt("the node ended the watch"),
                 Some(Err(status)) => Error::from_status(&status),
                 None => {
-                    channel.reset().await;
+                    channel.reset();
                     silent(channel, silence).error
                 }
             };

@@ -118,7 +118,7 @@ fn agreement(text: &mut Text, node: &Node, status: &StatusResponse) {
     text.one("engram_digests_agreed_index", status.agreed_index);
     text.one("engram_quarantined", u8::from(node.state.quarantined().is_some()));
     text.one("engram_members_quarantined", status.members.iter().filter(|member| member.quarantined).count());
-    text.one("engram_record_files_damaged_total", node.state.rot());
+    text.one("engram_record_files_damaged_total", node.state.records().rot());
 }
 
 fn process(text: &mut Text, node: &Node) {

@@ -159,7 +159,7 @@ impl Connection {
         };
         drop(chunks);
         if fetched.is_err() {
-            self.reset().await;
+            self.reset();
         }
         fetched
     }
@@ -172,16 +172,18 @@ impl Connection {
     }
 
     /// Drops the connection: the next call makes another.
-    pub async fn reset(&self) {
-        self.channel.reset().await;
+    pub fn reset(&self) {
+        self.channel.reset();
     }
 
-    /// The same in the caller's task: dropping it drops the call.
+    /// The same in the caller's task: dropping it drops the call. A connection that takes long to make is no member that does
+    /// not answer, so it has a time-out of its own: over a slow network none would ever be made within a heartbeat's.
     async fn attached<T>(&self, limit: Duration, call: impl Future<Output = Called<T>>) -> Result<T, Status> {
+        self.channel.connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
         match timeout(&*self.network.world, limit, call).await {
             Some(answer) => answer.map(Response::into_inner),
             None => {
-                self.reset().await;
+                self.reset();
                 Err(Status::deadline_exceeded(format!("no answer from node {} within {limit:?}", self.node)))
             }
         }

@@ -61,7 +61,6 @@ struct Shared {
     grown_bytes: AtomicU64,
     /// A snapshot is wanted before it is due.
     wanted: AtomicBool,
-    rot: AtomicU64,
     /// Locked while entries are applied, and while nothing may be.
     applying: tokio::sync::Mutex<()>,
     /// What was found wrong with `data`.
@@ -136,7 +135,6 @@ impl Machine {
             saved,
             grown_bytes: AtomicU64::default(),
             wanted: AtomicBool::default(),
-            rot: AtomicU64::default(),
             applying: tokio::sync::Mutex::default(),
             damage: Mutex::default(),
         })))
@@ -185,16 +183,6 @@ impl Machine {
     /// The next look begins a snapshot.
     pub fn want_snapshot(&self) {
         self.0.wanted.store(true, Ordering::Relaxed);
-    }
-
-    /// Counts a record file that was found damaged.
-    pub fn note_rot(&self) {
-        self.0.rot.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Record files that were found damaged since the node started.
-    pub fn rot(&self) -> u64 {
-        self.0.rot.load(Ordering::Relaxed)
     }
 
     /// Ends when rows were added since the last call.

@@ -85,6 +85,8 @@ struct Files {
     there: BTreeSet<Hash>,
     /// Their bytes are not what was written: not there for anybody, until they are written again or go.
     damaged: BTreeSet<Hash>,
+    /// How often one was found so.
+    rot: u64,
     /// How many hold each.
     held: BTreeMap<Hash, u32>,
 }
@@ -151,8 +153,14 @@ impl Records {
         let mut files = self.files();
         if files.there.remove(hash) {
             files.damaged.insert(*hash);
+            files.rot += 1;
         }
         Err(Damaged { offset, detail, lost: Some(*hash) })
+    }
+
+    /// Files that were found damaged or gone since the folder was opened, by whoever read them.
+    pub fn rot(&self) -> u64 {
+        self.files().rot
     }
 
     /// Holds nothing yet.
@@ -166,7 +174,7 @@ impl Records {
             self.0.disk.remove(&self.0.dir.join(left))?;
         }
         let mut files = self.files();
-        let Files { there, damaged, held } = &mut *files;
+        let Files { there, damaged, held, .. } = &mut *files;
         let gone = there.iter().chain(damaged.iter()).filter(|hash| !held.contains_key(hash));
         let gone: Vec<Hash> = gone.copied().collect();
         for hash in &gone {
@@ -312,6 +320,8 @@ mod tests {
         let damaged = records.read(&second).expect_err("rot");
         assert!(damaged.detail.contains(&second.to_string()) && damaged.lost == Some(second), "{damaged}");
         assert_eq!((two.missing(), records.held_after(None)), (vec![second], None));
+        records.read(&second).expect_err("not there");
+        assert_eq!(records.rot(), 1, "one file, however often it is read");
         records.take(&second, b"third").expect_err("other bytes");
         records.take(&second, b"second").expect("mended");
         assert_eq!((two.missing(), &records.read(&second).expect("mended")[..]), (vec![], &b"second"[..]));

@@ -1,6 +1,6 @@
 //! gRPC's health protocol and reflection, as probes and tools use them.
 
-use crate::common::{Running, client, cluster, config, env, until};
+use crate::common::{Running, client, cluster, config, env, ready, until};
 use engram_proto::transport::Channel;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -66,4 +66,26 @@ async fn reflection_lists_the_public_services_and_describes_them() {
     let answer = reflect(&node, MessageRequest::FileContainingSymbol("engram.v1.Memory.ObserveStream".into())).await;
     assert!(matches!(answer.message_response, Some(MessageResponse::FileDescriptorResponse(_))), "{answer:?}");
     node.stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_without_a_majority_stops_being_ready_and_is_again_with_one() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, asking) = cluster(3, dir.path()).await;
+    let last = nodes.pop().expect("three");
+    let mut configs = Vec::new();
+    for node in nodes {
+        configs.push(node.config.clone());
+        node.stop().await.expect("stops well");
+    }
+    let not_serving = async || (check(&last, "").await == Ok(ServingStatus::NotServing)).then_some(());
+    until("it gets no traffic", not_serving).await;
+    let on = asking.on(&last.config.listen);
+    let reason = on.status().await.expect("it answers").not_ready_reason;
+    assert!(reason.contains("no leader") || reason.contains("no majority has confirmed"), "{reason}");
+    let back: Vec<Running> = configs.into_iter().map(|config| Running::start(env(), config)).collect();
+    ready(&asking, &last).await;
+    for node in back.into_iter().chain([last]) {
+        node.stop().await.expect("stops well");
+    }
 }

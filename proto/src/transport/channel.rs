@@ -1,16 +1,20 @@
 //! A lazily (re)connected HTTP/2 connection that generated gRPC clients use as their service.
 //!
-//! One caller dials, the others wait for it. A closed connection is dialled again by the next call.
+//! One caller dials, the others wait for it, and go on with the same dial when the first has given up: else callers with less
+//! time than a connection takes would never have one. A closed connection is dialled again by the next call.
 
 use super::{
     CONNECTION_WINDOW_BYTES, Exec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, World, timeout,
 };
-use futures_util::{future::BoxFuture, lock::Mutex};
+use futures_util::{FutureExt, future::BoxFuture, future::Shared as SharedFuture};
 use hyper::client::conn::http2::{Builder, SendRequest};
-use std::{io, sync::Arc, task::Poll, time::Duration};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{io, task::Poll, time::Duration};
 use tonic::body::Body;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// One dial, by all who wait for it; once it has ended, the connection, or what went wrong.
+type Dial = SharedFuture<BoxFuture<'static, Result<SendRequest<Body>, (io::ErrorKind, Arc<str>)>>>;
 
 /// Cheap to clone; all clones share one connection.
 #[derive(Clone)]
@@ -20,14 +24,14 @@ struct Shared {
     world: Arc<dyn World>,
     address: String,
     connect_timeout: Duration,
-    connection: Mutex<Option<SendRequest<Body>>>,
+    dial: Mutex<Option<Dial>>,
 }
 
 impl Channel {
     /// A channel to `host:port`; nothing is dialled before the first call.
     pub fn new(world: Arc<dyn World>, address: impl Into<String>, connect_timeout: Duration) -> Self {
         let address = address.into();
-        Self(Arc::new(Shared { world, address, connect_timeout, connection: Mutex::default() }))
+        Self(Arc::new(Shared { world, address, connect_timeout, dial: Mutex::default() }))
     }
 
     /// `host:port`.
@@ -43,40 +47,58 @@ impl Channel {
     }
 
     /// Forgets the connection, after a time-out: a simulated TCP may never tell that it is dead.
-    pub async fn reset(&self) {
-        *self.0.connection.lock().await = None;
+    pub fn reset(&self) {
+        *self.dial() = None;
     }
 
-    async fn connection(&self) -> Result<SendRequest<Body>, BoxError> {
-        let shared = &self.0;
-        let mut connection = shared.connection.lock().await;
-        if let Some(open) = connection.as_ref()
-            && !open.is_closed()
-        {
-            return Ok(open.clone());
-        }
-        let dial = async {
-            let io = shared.world.connect(shared.address.clone()).await?;
-            let handshake = Builder::new(Exec(shared.world.clone()))
-                .timer(shared.world.timer())
-                .keep_alive_interval(KEEP_ALIVE_INTERVAL)
-                .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-                .initial_stream_window_size(STREAM_WINDOW_BYTES)
-                .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-                .handshake(io)
-                .await?;
-            Ok::<_, BoxError>(handshake)
+    /// Makes sure that there is a connection, within the channel's own time-out. Cancel: the dial is there for the next caller.
+    pub async fn connect(&self) -> io::Result<()> {
+        self.connection().await.map(drop)
+    }
+
+    fn dial(&self) -> MutexGuard<'_, Option<Dial>> {
+        self.0.dial.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn connection(&self) -> io::Result<SendRequest<Body>> {
+        let dial = {
+            let mut dial = self.dial();
+            let open = |ended: &Result<SendRequest<Body>, _>| ended.as_ref().is_ok_and(|open| !open.is_closed());
+            let current = dial.as_ref().filter(|dial| dial.peek().is_none_or(open));
+            match current.cloned() {
+                Some(current) => current,
+                None => dial.insert(self.0.dialled().boxed().shared()).clone(),
+            }
         };
-        let dialled = timeout(&*shared.world, shared.connect_timeout, dial).await;
-        let (sender, driver) = dialled.unwrap_or_else(|| {
-            let after = shared.connect_timeout;
-            let text = format!("no connection to {} within {after:?}", shared.address);
-            Err(io::Error::new(io::ErrorKind::TimedOut, text).into())
-        })?;
-        // The driver's error reaches the callers through their own calls.
-        shared.world.spawn("http-client", Box::pin(async move { drop(driver.await) }));
-        *connection = Some(sender.clone());
-        Ok(sender)
+        dial.await.map_err(|(kind, text)| io::Error::new(kind, &*text))
+    }
+}
+
+impl Shared {
+    fn dialled(&self) -> impl Future<Output = Result<SendRequest<Body>, (io::ErrorKind, Arc<str>)>> + use<> {
+        let (world, address, limit) = (self.world.clone(), self.address.clone(), self.connect_timeout);
+        async move {
+            let dial = async {
+                let io = world.connect(address.clone()).await?;
+                let handshake = Builder::new(Exec(world.clone()))
+                    .timer(world.timer())
+                    .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+                    .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+                    .initial_stream_window_size(STREAM_WINDOW_BYTES)
+                    .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+                    .handshake(io);
+                handshake.await.map_err(io::Error::other)
+            };
+            match timeout(&*world, limit, dial).await {
+                Some(Ok((sender, driver))) => {
+                    // The driver's error reaches the callers through their own calls.
+                    world.spawn("http-client", Box::pin(async move { drop(driver.await) }));
+                    Ok(sender)
+                }
+                Some(Err(e)) => Err((e.kind(), format!("no connection to {address}: {e}").into())),
+                None => Err((io::ErrorKind::TimedOut, format!("no connection to {address} within {limit:?}").into())),
+            }
+        }
     }
 }
 

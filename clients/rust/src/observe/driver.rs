@@ -55,7 +55,7 @@ impl Driver {
                     self.setting.shared.tell(vec![Event::Interrupted { error: error.clone() }]);
                     if error.kind() == Kind::InDoubt {
                         // Silent or broken: a later attempt at this node shall not wait for a dead connection.
-                        self.pool.channel(self.route.last()).reset().await;
+                        self.pool.channel(self.route.last()).reset();
                     }
                     self.resume(error).await
                 }
@@ -92,7 +92,7 @@ impl Driver {
                 Err(failure) => failure,
             };
             if failure.broken {
-                channel.reset().await;
+                channel.reset();
             }
             if !failure.undialled && !failure.error.is_rejected() {
                 self.doubtful += 1;

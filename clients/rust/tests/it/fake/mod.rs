@@ -3,7 +3,6 @@
 //! It keeps the protocol's promises about sessions and breaks everything else on demand: connections, answers,
 //! whole nodes.
 #![expect(clippy::disallowed_methods, reason = "a test's world: tokio's clock and tasks, paused")]
-#![allow(dead_code, reason = "each test file uses its part")]
 
 mod service;
 
@@ -38,6 +37,8 @@ pub struct Logged {
 pub struct Faults {
     /// Dials fail.
     pub down: bool,
+    /// What a dial takes.
+    pub dial: Duration,
     /// Calls are accepted and never answered; what came is not looked at.
     pub mute: bool,
     /// Every call is answered with this.
@@ -138,7 +139,9 @@ impl World for Fake {
         let this = self.clone();
         Box::pin(async move {
             this.with(|state| state.dials += 1);
-            if this.with(|state| state.faults(&address).down) {
+            let Faults { down, dial, .. } = this.with(|state| state.faults(&address));
+            tokio::time::sleep(dial).await;
+            if down {
                 return Err(io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused"));
             }
             let (near, far) = tokio::io::duplex(64 * 1024);

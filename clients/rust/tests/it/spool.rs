@@ -1,10 +1,8 @@
 //! The offline spool against the fake cluster: whatever dies, each row that was spooled is in the log once, in order.
 #![allow(clippy::disallowed_methods, reason = "the tests copy directories, as a crash leaves them")]
 
-mod fake;
-
+use crate::fake::{Fake, Faults, NODES, SPACE, row};
 use engram_client::{Delivered, Delivery, Kind, ObserveOptions, Spool, SpoolError};
-use fake::{Fake, Faults, NODES, SPACE, row};
 use proptest::prelude::*;
 use std::future::{Future, poll_fn};
 use std::path::{Path, PathBuf};
@@ -206,7 +204,7 @@ async fn a_full_spool_and_a_second_owner_are_refused_by_name() {
     drop(spool);
     let error = Spool::open(dir.path(), "other", 300).err().expect("of another space");
     assert!(error.to_string().contains("it is for the space \"notes\", not \"other\""), "{error}");
-    let large = fake::row("x".repeat(2 << 20));
+    let large = row("x".repeat(2 << 20));
     let error = open(dir.path()).put(&[large]).expect_err("over 1 MiB");
     assert!(matches!(error, SpoolError::Refused(_)), "{error}");
 }

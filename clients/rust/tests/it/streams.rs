@@ -1,11 +1,9 @@
 //! Observers against a fake cluster: whatever breaks, each observation is in the log once and in order.
 
-mod fake;
-
+use crate::fake::{Fake, Faults, NODES, SPACE, row};
 use engram_client::{Client, Event, Kind, ObserveError, ObserveOptions, Observer, Stopped};
 use engram_proto::Error;
 use engram_proto::wire::v1::FlowKind;
-use fake::{Fake, Faults, NODES, SPACE, row};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -1,12 +1,9 @@
 //! The real world: the same client over TCP on loopback, against the fake's services.
-#![cfg(feature = "tcp")]
 #![expect(clippy::disallowed_methods, reason = "a real server needs a task of its own")]
 
-mod fake;
-
+use crate::fake::{Fake, SPACE, row};
 use engram_client::{Client, ObserveOptions, Recall};
 use engram_proto::transport::serve_connection;
-use fake::{Fake, SPACE, row};
 use hyper_util::rt::TokioIo;
 use std::sync::Arc;
 use tokio::net::TcpListener;

@@ -1,9 +1,7 @@
 //! Connections that say nothing, or too little: the server drops each after its time, by the world's clock.
 
-mod fake;
-
+use crate::fake::Fake;
 use engram_proto::transport::{HEADER_READ_TIMEOUT, serve_connection};
-use fake::Fake;
 use hyper_util::rt::TokioIo;
 use std::pin::pin;
 use std::sync::Arc;

@@ -1,10 +1,8 @@
 //! Recalls, lists and administration against a fake cluster: reads go on elsewhere, writes in doubt do not.
 
-mod fake;
-
+use crate::fake::{Fake, Faults, NODES, SPACE, row};
 use engram_client::{Client, ClientError, Kind, Level, List, ObserveOptions, Recall, SpaceConfig, Timing};
 use engram_proto::Error;
-use fake::{Fake, Faults, NODES, SPACE, row};
 use std::{sync::Arc, time::Duration};
 
 fn cue() -> Recall {
