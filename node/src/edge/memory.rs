@@ -1,23 +1,21 @@
 //! One memory stream, whatever carried it: observe, recall and watch on one stream, by gRPC or over a WebSocket.
 //!
-//! Observations go to a session task of their own, which the first of them begins; recalls are answered here, in
-//! order; each watch is a task too. All write into one outbox, whose bound stops the reading for a client that does
-//! not read. The watches end when nothing more is read: they have no end of their own that a half-close could wait for.
+//! Observations go to a session task of their own, which the first of them begins, recalls to another; each watch is a
+//! task too. All write into one outbox, whose bound stops the reading for a client that does not read. The watches end when nothing more is read: they have no end of their own that a half-close could wait for.
 
 use super::observe::Incoming;
+use super::recalls::Recalls;
 use super::watches::Watches;
-use super::{FIRST_MESSAGE_TIMEOUT, observe, outbox, read, status, unknown_message, unreadable};
+use super::{FIRST_MESSAGE_TIMEOUT, observe, outbox, status, unknown_message, unreadable};
 use crate::env::Rt;
 use crate::node::Node;
 use engram_proto::error::Error;
 use engram_proto::transport::timeout;
-use engram_proto::wire::v1::{
-    MemoryRequest, MemoryResponse, ObserveRequest, RecallRequest, memory_request, memory_response,
-};
+use engram_proto::wire::v1::{MemoryRequest, MemoryResponse, ObserveRequest, memory_request, memory_response};
 use futures_util::{Stream, StreamExt};
 use openraft::AsyncRuntime;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tonic::Status;
 
 /// Observe messages that wait for the session task.
@@ -40,8 +38,7 @@ where
     };
     let mut next = first;
     let mut observations = None;
-    let mut watches = Watches::new(&node, &out);
-    let wrap = |answer| MemoryResponse { message: Some(memory_response::Message::Recall(answer)) };
+    let (mut watches, mut recalls) = (Watches::new(&node, &out), Recalls::new(&node, &out));
     while let Some(request) = next {
         let message = request.map(|request| request.message);
         let going_on = match message {
@@ -49,12 +46,7 @@ where
                 let session = observations.get_or_insert_with(|| session(&node, &out));
                 session.send(Incoming::Message(Ok(request))).await.is_ok()
             }
-            Ok(Some(memory_request::Message::Recall(request))) => {
-                match own(&node, &request, observations.as_ref()).await {
-                    Ok(own) => read::recall(&node, request, own, &out, wrap).await,
-                    Err(error) => read::refuse(request.request_id, error, &out, wrap).await,
-                }
-            }
+            Ok(Some(memory_request::Message::Recall(request))) => recalls.ask(request, observations.as_ref()).await,
             Ok(Some(memory_request::Message::Watch(request))) => watches.begin(request).await,
             Ok(Some(memory_request::Message::StopWatch(request))) => watches.stop(request.watch_id).await,
             Ok(None) => end(observations.as_ref(), Ok(ObserveRequest::default()), &out).await,
@@ -81,26 +73,6 @@ async fn end(session: Option<&Observations>, last: Result<ObserveRequest, Status
         drop(out.send(Err(status(error))).await);
     }
     false
-}
-
-/// The log index that has every row which the stream sent before the recall, where the recall asks for them; else 0.
-async fn own(node: &Node, request: &RecallRequest, session: Option<&Observations>) -> Result<u64, Error> {
-    let Some(session) = session.filter(|_| request.own_observations) else { return Ok(0) };
-    let (asker, answer) = oneshot::channel();
-    let limit = node.gate.deadline(request.deadline_ms);
-    let ask = async {
-        // A session that has ended says why on the stream itself.
-        session.send(Incoming::Mark(asker)).await.ok()?;
-        answer.await.ok()
-    };
-    match timeout(&*node.world, limit, ask).await {
-        Some(Some(log_index)) => Ok(log_index),
-        Some(None) => Err(Error::in_doubt("the stream's session has ended; open or resume it on a new stream")),
-        None => {
-            let text = format!("the stream's own rows were not committed within {limit:?}; ask again");
-            Err(Error::behind(text, 0, node.state.watermark().applied()))
-        }
-    }
 }
 
 /// Begins the session task, and relays its answers.

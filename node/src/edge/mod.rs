@@ -13,6 +13,7 @@ pub mod observe;
 mod own;
 pub mod peer;
 pub mod read;
+mod recalls;
 pub mod session;
 pub mod status;
 pub mod watch;

@@ -1,6 +1,6 @@
 //! Raft's network: one gRPC channel a peer and purpose, each message with the header that says who speaks.
 //!
-//! A time-out drops the connection: a simulated or a dead TCP may never tell. Calls run in tasks of their own, so
+//! Time-outs in a row drop the connection: a simulated or a dead TCP may never tell. Calls run in tasks of their own, so
 //! that a caller who gives up does not take the time-out with it. A peer that refuses (another cluster, a wiped
 //! disk) is unreachable to Raft, and the reason is logged.
 
@@ -23,6 +23,7 @@ use openraft::raft::{
 };
 use openraft::{AsyncRuntime, RaftMetrics};
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -30,6 +31,9 @@ use tonic::{Response, Status, Streaming};
 
 /// How long a snapshot may take, from its first byte to its installation.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
+/// A connection on which calls waited for so long, one after the other, and nothing was answered, is dropped. One that is
+/// late behind a segment which TCP sends again is not: to begin anew would take longer, over a slow network each time.
+const SILENT_MAX: Duration = Duration::from_millis(400);
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// And a stream of entries until the member has taken it up.
@@ -67,7 +71,7 @@ impl Network {
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
         let network = self.clone();
-        Connection { network, node, disk_id: member.disk_id.clone(), channel, client }
+        Connection { network, node, disk_id: member.disk_id.clone(), channel, client, silent_ms: Arc::default() }
     }
 }
 
@@ -79,6 +83,8 @@ pub struct Connection {
     disk_id: Bytes,
     channel: Channel,
     client: PeerCalls,
+    /// How long calls waited since the last answer.
+    silent_ms: Arc<AtomicU64>,
 }
 
 /// The generated client of a peer.
@@ -97,7 +103,7 @@ impl Connection {
         self.node
     }
 
-    /// Makes a call and waits for its answer; a time-out drops the connection. Cancel: the call goes on in its own
+    /// Makes a call and waits for its answer; time-outs in a row drop the connection. Cancel: the call goes on in its own
     /// task, so that the time-out still comes when a caller with little time has given up.
     pub async fn answer<T, F>(&self, limit: Duration, call: impl FnOnce(PeerCalls) -> F + Send) -> Result<T, Status>
     where
@@ -173,6 +179,7 @@ impl Connection {
 
     /// Drops the connection: the next call makes another.
     pub fn reset(&self) {
+        self.silent_ms.store(0, Ordering::Relaxed);
         self.channel.reset();
     }
 
@@ -181,9 +188,16 @@ impl Connection {
     async fn attached<T>(&self, limit: Duration, call: impl Future<Output = Called<T>>) -> Result<T, Status> {
         self.channel.connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
         match timeout(&*self.network.world, limit, call).await {
-            Some(answer) => answer.map(Response::into_inner),
+            Some(answer) => {
+                self.silent_ms.store(0, Ordering::Relaxed);
+                answer.map(Response::into_inner)
+            }
             None => {
-                self.reset();
+                let waited_ms = limit.as_millis() as u64;
+                let silent_ms = self.silent_ms.fetch_add(waited_ms, Ordering::Relaxed) + waited_ms;
+                if u128::from(silent_ms) >= SILENT_MAX.as_millis() {
+                    self.reset();
+                }
                 Err(Status::deadline_exceeded(format!("no answer from node {} within {limit:?}", self.node)))
             }
         }

@@ -5,12 +5,22 @@ use engram_client::{Kind, Level, Named, Observation, ObserveOptions, Recall, Ses
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
-    Linearizable, MemoryRequest, ObserveBatch, ObserveRequest, OpenSession, RecallRequest, memory_request,
-    memory_response, observe_request, recall_request, recall_response,
+    AtLeast, Linearizable, MemoryRequest, ObserveBatch, ObserveRequest, ObserveResponse, OpenSession, RecallRequest,
+    memory_request, memory_response, observe_request, observe_response, recall_request, recall_response,
 };
 use futures_util::StreamExt;
 use std::sync::Arc;
 use std::time::Duration;
+
+fn memory(address: &str) -> MemoryClient<Channel> {
+    let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
+    let channel = Channel::new(world, address, Duration::from_secs(2));
+    MemoryClient::with_origin(channel.clone(), channel.origin())
+}
+
+fn observe(message: observe_request::Message) -> memory_request::Message {
+    memory_request::Message::Observe(ObserveRequest { message: Some(message) })
+}
 
 fn named(id: &str, text: &str) -> Observation {
     Observation { id: id.into(), ..note(text) }
@@ -250,10 +260,7 @@ async fn a_memory_stream_recalls_what_it_has_just_observed() {
     let dir = tempfile::tempdir().expect("temporary");
     let (nodes, _client) = cluster(3, dir.path()).await;
     for node in &nodes {
-        let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
-        let channel = Channel::new(world, &node.config.listen, Duration::from_secs(2));
-        let mut memory = MemoryClient::with_origin(channel.clone(), channel.origin());
-        let observe = |message| memory_request::Message::Observe(ObserveRequest { message: Some(message) });
+        let mut memory = memory(&node.config.listen);
         let open = OpenSession { space: SPACE.into(), ..OpenSession::default() };
         let mut messages = vec![observe(observe_request::Message::Open(open))];
         for sequence in 1..=30u64 {
@@ -287,9 +294,7 @@ async fn a_memory_stream_recalls_what_it_has_just_observed() {
         }
     }
     // On a stream that observes nothing there are no own rows to wait for: a mistake, and said to be one.
-    let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
-    let channel = Channel::new(world, &nodes[0].config.listen, Duration::from_secs(2));
-    let mut memory = MemoryClient::with_origin(channel.clone(), channel.origin());
+    let mut memory = memory(&nodes[0].config.listen);
     let consistency = Some(recall_request::Consistency::Linearizable(Linearizable {}));
     let cue = note("").embedding;
     let request =
@@ -302,4 +307,55 @@ async fn a_memory_stream_recalls_what_it_has_just_observed() {
     for node in nodes {
         node.stop().await.expect("stops well");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recall_that_waits_for_its_level_holds_up_no_rows() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let (mut nodes, _) = cluster(1, dir.path()).await;
+    let node = nodes.remove(0);
+    let recall = |request_id, log_index, deadline_ms| {
+        let consistency = Some(recall_request::Consistency::AtLeast(AtLeast { log_index, incarnation: 0 }));
+        let cue = note("").embedding;
+        let request = RecallRequest {
+            request_id,
+            space: SPACE.into(),
+            cue,
+            k: 9,
+            consistency,
+            deadline_ms,
+            ..Default::default()
+        };
+        memory_request::Message::Recall(request)
+    };
+    let batch = ObserveBatch { first_sequence: 1, observations: vec![note("a row")] };
+    let messages = [
+        observe(observe_request::Message::Open(OpenSession { space: SPACE.into(), ..OpenSession::default() })),
+        // As far as the log never comes.
+        recall(1, 1 << 40, 2000),
+        recall(2, 1, 0),
+        observe(observe_request::Message::Batch(batch)),
+    ];
+    let requests = futures_util::stream::iter(messages).map(|message| MemoryRequest { message: Some(message) });
+    let mut answers = memory(&node.config.listen).memory_stream(requests).await.expect("opened").into_inner();
+    let mut told = Vec::new();
+    while let Some(answer) = answers.message().await.expect("no error") {
+        match answer.message {
+            Some(memory_response::Message::Recall(recall)) => {
+                told.push(match recall.outcome {
+                    Some(recall_response::Outcome::Error(_)) => "refused",
+                    Some(recall_response::Outcome::Result(_)) => "answered",
+                    None => "nothing",
+                });
+            }
+            Some(memory_response::Message::Observe(ObserveResponse {
+                message: Some(observe_response::Message::Ack(_)),
+            })) => {
+                told.push("acked");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(told, ["acked", "refused", "answered"]);
+    node.stop().await.expect("stops well");
 }
