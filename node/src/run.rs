@@ -218,8 +218,10 @@ fn raft_config(config: &Config) -> Result<openraft::Config, String> {
         snapshot_policy: openraft::SnapshotPolicy::Never,
         // Purging is asked for by `watch` and `erasure`: openraft's own would go back behind what was asked for.
         max_in_snapshot_log_to_keep: u64::MAX,
-        // An entry is at most about 1 MiB.
-        max_payload_entries: 4,
+        // The log gives fewer where their bytes are many; few a message would make a slow network a slow log.
+        max_payload_entries: 256,
+        // A member that is back is found out within this; nothing else is gained by waiting longer for one that is not.
+        backoff: "200ms ..400ms".into(),
         enable_pre_vote: Some(true),
         // Followers may hold entries of this term that were sent before they were durable here, and are lost: a leader
         // that went on in its term would give their log ids to other entries.

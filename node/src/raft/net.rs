@@ -22,6 +22,7 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderRequest, VoteRequest, VoteResponse,
 };
 use openraft::{AsyncRuntime, RaftMetrics};
+use prost::Message;
 use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -34,6 +35,8 @@ const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
 /// A connection on which calls waited for so long, one after the other, and nothing was answered, is dropped. One that is
 /// late behind a segment which TCP sends again is not: to begin anew would take longer, over a slow network each time.
 const SILENT_MAX: Duration = Duration::from_millis(400);
+/// Entries have longer than a heartbeat, by their size: bytes a second that a network is trusted to carry.
+const BYTES_PER_SECOND: u64 = 4 << 20;
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// And a stream of entries until the member has taken it up.
@@ -272,8 +275,9 @@ impl RaftNetworkV2<TypeConfig> for Connection {
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let wire =
             append_to_wire(self.header(), &request.vote, request.prev_log_id, &request.entries, request.leader_commit);
+        let limit = option.hard_ttl() + Duration::from_millis(wire.encoded_len() as u64 * 1000 / BYTES_PER_SECOND);
         let call = |mut client: PeerCalls| async move { client.append(wire).await };
-        let answer = self.rpc("append", option.hard_ttl(), call).await?;
+        let answer = self.rpc("append", limit, call).await?;
         let vote = || vote_from_wire(answer.vote).map_err(|e| self.unreachable("append", &e.to_string()));
         Ok(match answer.outcome() {
             Outcome::Success => AppendEntriesResponse::Success,
