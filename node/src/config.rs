@@ -55,7 +55,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RaftConfig {
-    /// Milliseconds between heartbeats; also the time-out of one append.
+    /// Milliseconds between heartbeats; also the time-out of an append, which has a second more for each 4 MiB of entries.
     pub heartbeat_ms: u64,
     /// Milliseconds of silence after which a follower may stand for election, at least.
     pub election_min_ms: u64,

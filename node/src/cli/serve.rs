@@ -45,8 +45,14 @@ pub struct ServeArgs {
     /// How log lines look, on stderr.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,
-    /// What is logged: a level, or target=level,…
-    #[arg(long, env = "ENGRAM_LOG", value_name = "FILTER", default_value = "info,openraft=warn")]
+    /// What is logged: a level, or target=level,… If left out, openraft's lines about each call that a member does not answer are
+    /// not: the node says once that it does not, and once that it does again.
+    #[arg(
+        long,
+        env = "ENGRAM_LOG",
+        value_name = "FILTER",
+        default_value = "info,openraft=error,openraft::core::raft_core=warn"
+    )]
     pub log: String,
     /// Stop when stdin is closed: a parent that dies takes its nodes with it.
     #[arg(long, hide = true)]

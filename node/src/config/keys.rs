@@ -76,7 +76,12 @@ pub const KEYS: &[Key] = &[
         "Origins whose pages may open a WebSocket, as \"https://app.example\"; pages of this host always may. The variable and the flag take them with commas.",
     ),
     flagged(number("index_workers", 0, 256, "Threads of an index batch; 0: one a core."), "--index-workers"),
-    number("raft.heartbeat_ms", 10, 10_000, "Milliseconds between heartbeats; also the time-out of one append."),
+    number(
+        "raft.heartbeat_ms",
+        10,
+        10_000,
+        "Milliseconds between heartbeats; also the time-out of an append, which has a second more for each 4 MiB of entries.",
+    ),
     number(
         "raft.election_min_ms",
         20,

@@ -5,5 +5,6 @@
 pub mod log;
 pub mod net;
 pub mod ship;
+mod silence;
 pub mod types;
 pub mod wire;

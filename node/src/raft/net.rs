@@ -5,6 +5,7 @@
 //! disk) is unreachable to Raft, and the reason is logged.
 
 use super::ship;
+use super::silence::Silence;
 use super::types::{Entry, LogId, Member, Raft, Snapshot, TypeConfig, Vote};
 use super::wire::{entry_to_wire, log_id_from_wire, log_id_to_wire, vote_from_wire, vote_to_wire};
 use crate::env::Rt;
@@ -24,7 +25,6 @@ use openraft::raft::{
 use openraft::{AsyncRuntime, RaftMetrics};
 use prost::Message;
 use std::future::Future;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -32,9 +32,6 @@ use tonic::{Response, Status, Streaming};
 
 /// How long a snapshot may take, from its first byte to its installation.
 const SNAPSHOT_TIMEOUT: Duration = Duration::from_secs(600);
-/// A connection on which calls waited for so long, one after the other, and nothing was answered, is dropped. One that is
-/// late behind a segment which TCP sends again is not: to begin anew would take longer, over a slow network each time.
-const SILENT_MAX: Duration = Duration::from_millis(400);
 /// Entries have longer than a heartbeat, by their size: bytes a second that a network is trusted to carry.
 const BYTES_PER_SECOND: u64 = 4 << 20;
 /// How long a connection may take.
@@ -73,8 +70,9 @@ impl Network {
         let client = PeerClient::with_origin(channel.clone(), channel.origin())
             .max_decoding_message_size(PEER_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(PEER_MESSAGE_BYTES_MAX);
+        let silence = Arc::new(Silence::new(self.identity.node_id, node));
         let network = self.clone();
-        Connection { network, node, disk_id: member.disk_id.clone(), channel, client, silent_ms: Arc::default() }
+        Connection { network, node, disk_id: member.disk_id.clone(), channel, client, silence }
     }
 }
 
@@ -86,8 +84,7 @@ pub struct Connection {
     disk_id: Bytes,
     channel: Channel,
     client: PeerCalls,
-    /// How long calls waited since the last answer.
-    silent_ms: Arc<AtomicU64>,
+    silence: Arc<Silence>,
 }
 
 /// The generated client of a peer.
@@ -182,26 +179,31 @@ impl Connection {
 
     /// Drops the connection: the next call makes another.
     pub fn reset(&self) {
-        self.silent_ms.store(0, Ordering::Relaxed);
         self.channel.reset();
     }
 
     /// The same in the caller's task: dropping it drops the call. A connection that takes long to make is no member that does
     /// not answer, so it has a time-out of its own: over a slow network none would ever be made within a heartbeat's.
     async fn attached<T>(&self, limit: Duration, call: impl Future<Output = Called<T>>) -> Result<T, Status> {
-        self.channel.connect().await.map_err(|e| Status::unavailable(e.to_string()))?;
+        if let Err(e) = self.channel.connect().await {
+            let text = e.to_string();
+            self.silence.tell(&text);
+            return Err(Status::unavailable(text));
+        }
         match timeout(&*self.network.world, limit, call).await {
             Some(answer) => {
-                self.silent_ms.store(0, Ordering::Relaxed);
+                // An error may be the connection's own.
+                if answer.is_ok() {
+                    self.silence.ended();
+                }
                 answer.map(Response::into_inner)
             }
             None => {
-                let waited_ms = limit.as_millis() as u64;
-                let silent_ms = self.silent_ms.fetch_add(waited_ms, Ordering::Relaxed) + waited_ms;
-                if u128::from(silent_ms) >= SILENT_MAX.as_millis() {
+                let text = format!("no answer from node {} within {limit:?}", self.node);
+                if self.silence.lasts(limit, &text) {
                     self.reset();
                 }
-                Err(Status::deadline_exceeded(format!("no answer from node {} within {limit:?}", self.node)))
+                Err(Status::deadline_exceeded(text))
             }
         }
     }

@@ -12,6 +12,7 @@ use engram_proto::wire::v1::{
 use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -20,10 +21,15 @@ use tonic::{Status, Streaming};
 pub const SPACE: &str = "notes";
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Addresses that were free a moment ago, all different.
+/// Loopback addresses that nobody has, each given once. They are below the ports that outgoing connections are given: one of
+/// those could take an address before its node starts, or while it is down.
 pub fn free_addresses(count: usize) -> Vec<String> {
-    let held: Vec<_> = (0..count).map(|_| std::net::TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
-    held.iter().map(|listener| listener.local_addr().expect("bound").to_string()).collect()
+    const PORTS: u32 = 10_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(617);
+    let port = || 10_000 + first.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % PORTS;
+    let free = |address: &String| std::net::TcpListener::bind(address).is_ok();
+    std::iter::repeat_with(port).map(|port| format!("127.0.0.1:{port}")).filter(free).take(count).collect()
 }
 
 /// A quick node with its data in `dir`.
@@ -117,7 +123,11 @@ pub async fn cluster_of(configs: impl Iterator<Item = Config>) -> (Vec<Running>,
     let client = client(&nodes);
     for node in &nodes {
         let on = client.on(&node.config.listen);
-        until("a node answers", async || on.status().await.ok()).await;
+        let answers = async || {
+            assert!(!node.task.is_finished(), "{} ended by itself", node.config.listen);
+            on.status().await.ok()
+        };
+        until("a node answers", answers).await;
     }
     let addresses = nodes.iter().map(Running::address).collect();
     client.on(&nodes[0].config.listen).init(addresses).await.expect("blank nodes make a cluster");

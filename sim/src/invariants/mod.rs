@@ -112,11 +112,15 @@ mod tests {
         let flip = record(2, "a bit flips", &[]);
         let (damaged, quarantined) = (record(2, "memory is damaged", &[]), record(2, "quarantined", &[]));
         assert_eq!(broken(&[flip.clone(), damaged.clone(), quarantined.clone()]), None);
-        assert_eq!(broken(&[damaged]), Some("minority_quarantined"));
+        assert_eq!(broken(std::slice::from_ref(&damaged)), Some("minority_quarantined"));
         assert_eq!(broken(&[quarantined]), Some("minority_quarantined"));
         let rebuilt = record(2, "the state was rebuilt from another node's", &[]);
         assert_eq!(broken(&[flip.clone(), epoch(1, "a"), epoch(2, "b")]), None);
-        assert_eq!(broken(&[flip, rebuilt, epoch(1, "a"), epoch(2, "b")]), Some("same_log_same_graph"));
+        assert_eq!(broken(&[flip.clone(), rebuilt, epoch(1, "a"), epoch(2, "b")]), Some("same_log_same_graph"));
+        let (read, installed) =
+            (record(2, "state read", &[("applied_index", "1")]), record(2, "snapshot installed", &[("index", "1")]));
+        assert_eq!(broken(&[flip.clone(), damaged.clone(), read.clone()]), Some("quarantined_is_silent"));
+        assert_eq!(broken(&[flip.clone(), damaged.clone(), installed, read]), None);
         assert_eq!(broken(&[leads(1), leads(1)]), None);
         assert_eq!(broken(&[leads(1), leads(2)]), Some("election_safety"));
     }

@@ -1,4 +1,5 @@
-//! `quarantined_is_silent`: from the moment a node says that it is quarantined until it was rebuilt, nobody reads its state.
+//! `quarantined_is_silent`: from the moment a node says that it is quarantined until it has another state,
+//! nobody reads it.
 
 use super::Invariant;
 use crate::observe::Record;
@@ -20,7 +21,8 @@ impl Invariant for QuarantinedIsSilent {
             "memory is damaged" | "quarantined" => {
                 self.0.insert(node);
             }
-            "the state was rebuilt from another node's" => {
+            // A leader's snapshot is another state as well; one that is outvoted still says so again.
+            "the state was rebuilt from another node's" | "snapshot installed" => {
                 self.0.remove(&node);
             }
             "state read" if self.0.contains(&node) => {
