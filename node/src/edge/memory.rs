@@ -1,7 +1,8 @@
 //! One memory stream, whatever carried it: observe, recall and watch on one stream, by gRPC or over a WebSocket.
 //!
 //! Observations go to a session task of their own, which the first of them begins, recalls to another; each watch is a
-//! task too. All write into one outbox, whose bound stops the reading for a client that does not read. The watches end when nothing more is read: they have no end of their own that a half-close could wait for.
+//! task too. All write into one outbox, whose bound stops the reading for a client that does not read. The watches end
+//! when nothing more is read: they have no end of their own that a half-close could wait for.
 
 use super::observe::Incoming;
 use super::recalls::Recalls;

@@ -21,7 +21,7 @@ impl Invariant for QuarantinedIsSilent {
             "memory is damaged" | "quarantined" => {
                 self.0.insert(node);
             }
-            // A leader's snapshot is another state as well; one that is outvoted still says so again.
+            // A leader's snapshot is another state as well. One that is outvoted in it too is seen again only when it says so.
             "the state was rebuilt from another node's" | "snapshot installed" => {
                 self.0.remove(&node);
             }
