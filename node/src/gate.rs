@@ -175,14 +175,15 @@ impl Gate {
     }
 
     fn take(&self, name: &str, read_index: Option<u64>) -> Result<View> {
-        if let Some(why) = self.leadership.state().quarantined()
+        // Before the state is looked at: it only grows.
+        let staleness = self.staleness();
+        let state = self.leadership.state();
+        let data = state.read();
+        if let Some(why) = state.in_doubt(&data)
             && !mutant!("quarantined_answers")
         {
             return Err(Error::new(Kind::Quarantined, format!("{why}; ask another node")));
         }
-        // Before the state is looked at: it only grows.
-        let staleness = self.staleness();
-        let data = self.leadership.state().read();
         let space = data.space(name)?.clone();
         let (at, applied_index) = (space.index.now(), data.applied.map_or(0, |id| id.index));
         drop(data);

@@ -54,7 +54,8 @@ const DAMAGE_BYTES_MAX: usize = 200;
 /// Runs until the node stops. An error means that the state is damaged and nobody has another.
 pub async fn run(node: Arc<Node>) -> Result<(), String> {
     let next_scrub = [Duration::ZERO; 2];
-    let mut task = Task { voted: 0, rebuilt: None, scrubbed: 0, scrubbed_file: None, next_scrub, node };
+    let mut task =
+        Task { voted: 0, rebuilt: None, caught_up: None, scrubbed: 0, scrubbed_file: None, next_scrub, node };
     loop {
         task.node.env.clock.sleep(STEP).await;
         task.open_round().await;
@@ -71,6 +72,8 @@ struct Task {
     voted: u64,
     /// What was rebuilt last: once for each time that this node is found to differ.
     rebuilt: Option<u64>,
+    /// What was applied when this life first had all that was acked.
+    caught_up: Option<u64>,
     /// The space that was read through last.
     scrubbed: u64,
     /// And the record file.
@@ -216,18 +219,26 @@ impl Task {
     /// Takes another state if this node's is in doubt; once for each time that it was found to be.
     async fn repair(&mut self) -> Result<(), String> {
         let node = &self.node;
+        if self.caught_up.is_none() && node.gate.staleness().is_some() {
+            self.caught_up = Some(node.state.watermark().applied());
+        }
         let Some(why) = node.state.quarantined() else { return Ok(()) };
         let since = node.state.read().integrity.quarantined.get(&node.id).copied();
-        if node.state.damage().is_none() && since == self.rebuilt {
-            return Ok(());
-        }
-        if node.leadership.members().len() <= 1 {
+        // An older mark is of a state that is gone: the one that was read anew is voted on next.
+        let marked = since != self.rebuilt && self.caught_up.is_some_and(|index| since > Some(index));
+        let due = marked || node.state.damage().is_some();
+        if due && node.leadership.members().len() <= 1 {
             return Err(format!("{why}; there is no other member, so start the node again: it reads its disk anew"));
         }
-        tracing::error!(node = node.id, why, "quarantined");
+        if due {
+            tracing::error!(node = node.id, why, "quarantined");
+        }
         if let Leader::Here { .. } = node.leadership.leader() {
             // Not handed over: the next look tries again.
             drop(node.admin.transfer(None).await);
+            return Ok(());
+        }
+        if !due {
             return Ok(());
         }
         let mut stopping = node.stopping.clone();

@@ -124,7 +124,7 @@ impl Machine {
         watermark.set_applied(index);
         watermark.set_snapshot(index);
         let (data, saved) = (RwLock::new(data), Mutex::new(saved));
-        Ok(Self(Arc::new(Shared {
+        let machine = Self(Arc::new(Shared {
             node,
             env,
             dir,
@@ -137,7 +137,10 @@ impl Machine {
             wanted: AtomicBool::default(),
             applying: tokio::sync::Mutex::default(),
             damage: Mutex::default(),
-        })))
+        }));
+        let mark = machine.mark(&machine.read());
+        machine.tell_mark(None, mark);
+        Ok(machine)
     }
 
     /// Its record files.
@@ -196,6 +199,7 @@ impl Machine {
         if data.applied.is_some_and(|applied| applied.index >= log_id.index) {
             return Ok(None);
         }
+        let mark = self.mark(&data);
         let outcome = match payload {
             EntryPayload::Blank => {
                 data.apply_blank(log_id);
@@ -214,8 +218,9 @@ impl Machine {
                 })?
             }
         };
-        let digest = data.digest;
+        let (digest, mark_now) = (data.digest, self.mark(&data));
         drop(data);
+        self.tell_mark(mark, mark_now);
         self.0.watermark.set_applied(log_id.index);
         let (index, term) = (log_id.index, log_id.committed_leader_id().term);
         tracing::debug!(node = self.0.node, index, term, digest = format_args!("{digest:016x}"), "applied");

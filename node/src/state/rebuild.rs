@@ -21,13 +21,35 @@ pub struct Hold<'a>(#[expect(dead_code, reason = "held for its drop")] MutexGuar
 impl Machine {
     /// Why this node must not answer from its state; `None` while it may.
     pub fn quarantined(&self) -> Option<String> {
+        self.in_doubt(&self.read())
+    }
+
+    /// The same, of the state as of one index.
+    pub fn in_doubt(&self, data: &Data) -> Option<String> {
         let node = self.0.node;
         if let Some(damage) = self.damage() {
             return Some(format!("node {node} found damage in its memory ({damage}); it is rebuilt from another node"));
         }
-        let round = self.read().integrity.quarantined.get(&node).copied()?;
+        let round = self.mark(data)?;
         let text = format!("node {node} differed from most voters at log index {round}");
-        Some(format!("{text}; it is rebuilt from one of them and compared again"))
+        Some(format!("{text}; it answers again once it agrees with them"))
+    }
+
+    /// The last round in which this node differed from most voters; `None` if it has agreed since.
+    pub(super) fn mark(&self, data: &Data) -> Option<u64> {
+        data.integrity.quarantined.get(&self.0.node).copied()
+    }
+
+    /// Says so when this node's mark has come or gone, by the log or with another state.
+    pub(super) fn tell_mark(&self, before: Option<u64>, after: Option<u64>) {
+        let node = self.0.node;
+        match (before, after) {
+            (None, Some(round)) => {
+                tracing::warn!(node, round, "marked: it differed from most voters; no reads until it agrees")
+            }
+            (Some(round), None) => tracing::info!(node, round, "unmarked: it agrees with most voters"),
+            _ => {}
+        }
     }
 
     /// What was found damaged here since the last rebuild.
@@ -61,12 +83,14 @@ impl Machine {
             return Ok(false);
         }
         self.save(meta, image).await?;
+        let mark = self.mark(&data);
         *self.0.data.write().unwrap_or_else(PoisonError::into_inner) = data;
         *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.0.watermark.set_applied(index);
         self.0.watermark.set_snapshot(index);
         self.0.grown.notify_one();
         tracing::info!(node = self.0.node, index, "snapshot installed");
+        self.tell_mark(None, mark);
         Ok(true)
     }
 }

@@ -1,6 +1,6 @@
 //! `minority_quarantined`: whoever is quarantined had its memory damaged; nobody else ever is.
 
-use super::Invariant;
+use super::{Invariant, MARKED};
 use crate::observe::Record;
 use std::collections::BTreeSet;
 
@@ -17,7 +17,7 @@ impl Invariant for MinorityQuarantined {
         let node = record.node.unwrap_or(0);
         match record.message.as_str() {
             "a bit flips" => drop(self.0.insert(node)),
-            "quarantined" | "memory is damaged" if !self.0.contains(&node) => {
+            "quarantined" | "memory is damaged" | MARKED if !self.0.contains(&node) => {
                 let why = [record.text("why"), record.text("damage")].concat();
                 return Err(format!("node {node} is quarantined, and nothing was done to it: {why}"));
             }

@@ -12,6 +12,10 @@ mod vote_is_kept;
 use crate::observe::Record;
 use std::time::Duration;
 
+/// What the state machine says of its own node's mark.
+const MARKED: &str = "marked: it differed from most voters; no reads until it agrees";
+const UNMARKED: &str = "unmarked: it agrees with most voters";
+
 /// A property that did not hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -120,7 +124,12 @@ mod tests {
         let (read, installed) =
             (record(2, "state read", &[("applied_index", "1")]), record(2, "snapshot installed", &[("index", "1")]));
         assert_eq!(broken(&[flip.clone(), damaged.clone(), read.clone()]), Some("quarantined_is_silent"));
-        assert_eq!(broken(&[flip.clone(), damaged.clone(), installed, read]), None);
+        assert_eq!(broken(&[flip.clone(), damaged.clone(), installed.clone(), read.clone()]), None);
+        let (marked, unmarked) = (record(2, MARKED, &[]), record(2, UNMARKED, &[]));
+        assert_eq!(broken(std::slice::from_ref(&marked)), Some("minority_quarantined"));
+        let silent = [flip.clone(), installed, marked.clone(), read.clone()];
+        assert_eq!(broken(&silent), Some("quarantined_is_silent"));
+        assert_eq!(broken(&[flip.clone(), marked, unmarked, read]), None);
         assert_eq!(broken(&[leads(1), leads(1)]), None);
         assert_eq!(broken(&[leads(1), leads(2)]), Some("election_safety"));
     }

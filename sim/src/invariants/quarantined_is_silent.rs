@@ -1,13 +1,18 @@
 //! `quarantined_is_silent`: from the moment a node says that it is quarantined until it has another state,
 //! nobody reads it.
 
-use super::Invariant;
+use super::{Invariant, MARKED, UNMARKED};
 use crate::observe::Record;
 use std::collections::BTreeSet;
 
 /// Nodes that are quarantined.
 #[derive(Default)]
-pub struct QuarantinedIsSilent(BTreeSet<u64>);
+pub struct QuarantinedIsSilent {
+    /// By their own proof, until they have another state.
+    damaged: BTreeSet<u64>,
+    /// By the others' digests, until a vote that agrees. A state from elsewhere says anew whether the mark stands.
+    marked: BTreeSet<u64>,
+}
 
 impl Invariant for QuarantinedIsSilent {
     fn name(&self) -> &'static str {
@@ -17,15 +22,11 @@ impl Invariant for QuarantinedIsSilent {
     fn observe(&mut self, record: &Record) -> Result<(), String> {
         let Some(node) = record.node else { return Ok(()) };
         match &*record.message {
-            // Either by its own proof, or by the others' digests.
-            "memory is damaged" | "quarantined" => {
-                self.0.insert(node);
-            }
-            // A leader's snapshot is another state as well. One that is outvoted in it too is seen again only when it says so.
-            "the state was rebuilt from another node's" | "snapshot installed" => {
-                self.0.remove(&node);
-            }
-            "state read" if self.0.contains(&node) => {
+            "memory is damaged" => drop(self.damaged.insert(node)),
+            MARKED => drop(self.marked.insert(node)),
+            UNMARKED => drop(self.marked.remove(&node)),
+            "snapshot installed" => self.restarted(node),
+            "state read" if self.damaged.contains(&node) || self.marked.contains(&node) => {
                 return Err(format!("node {node} answers at {} while it is quarantined", record.text("applied_index")));
             }
             _ => {}
@@ -34,6 +35,7 @@ impl Invariant for QuarantinedIsSilent {
     }
 
     fn restarted(&mut self, node: u64) {
-        self.0.remove(&node);
+        self.damaged.remove(&node);
+        self.marked.remove(&node);
     }
 }
