@@ -1,9 +1,9 @@
 //! The proof of a graph: its invariants, one by one, and its digest.
 //!
 //! Place: after every test and behind `engram admin verify`. Proved of each layer: members are those whose level says
-//! so; lists have no hole, no double, no link to itself or beyond the epoch; `tree_spans`; every slot is reachable from
-//! slot 0. Of the whole: the hashes of rows and forgets sum to what the digest was made of. Leaves out: whether links are good; that
-//! is recall, and is measured.
+//! so; lists have no hole, no double, no link to itself or beyond the epoch; `tree_spans`: every slot but 0 has one parent,
+//! before it, that links to it, so every slot is reached from slot 0. Of the whole: the hashes of rows and forgets sum to
+//! what the digest was made of. Leaves out: whether links are good; that is recall, and is measured.
 
 use crate::{build::children_max, epoch::State, graph::Graph, layer::Layer, level::level};
 use std::sync::atomic::Ordering;
@@ -30,14 +30,6 @@ pub enum Broken {
         /// The rule that is broken.
         what: &'static str,
     },
-    /// No links lead to a row.
-    #[error("layer {layer}: row {row} is not reachable")]
-    Unreachable {
-        /// The layer, 0 the base.
-        layer: usize,
-        /// The row.
-        row: u32,
-    },
     /// The hashes are not those of the digest: codes, links or forgets changed since.
     #[error("the hashes of rows and forgets sum to {found:016x}, the digest was made of {stated:016x}")]
     Digest {
@@ -53,10 +45,7 @@ pub(crate) fn check(graph: &Graph) -> Result<(), Broken> {
     let state = graph.epochs.now();
     for layer in &graph.layers {
         members(graph, layer, &state)?;
-        let slots = state.slots[layer.level];
-        (0..slots).try_for_each(|slot| links(layer, slot, slots))?;
-        (1..slots).try_for_each(|slot| parent(layer, slot))?;
-        reachable(layer, slots)?;
+        links(layer, state.slots[layer.level])?;
     }
     let rows = (0..state.epoch.rows).map(|row| graph.row_hash(row));
     let forgets = (0..state.epoch.forgets).map(|at| graph.forgets.hash(at, graph.options.salt));
@@ -78,50 +67,51 @@ fn members(graph: &Graph, layer: &Layer, state: &State) -> Result<(), Broken> {
     should.next().map_or(Ok(()), |row| Err(Broken::Member { layer: layer.level, row }))
 }
 
-fn links(layer: &Layer, slot: u32, slots: u32) -> Result<(), Broken> {
-    let broken = |what| Err(Broken::Links { layer: layer.level, row: layer.row(slot), what });
-    let mut others: Vec<u32> = layer.links(slot).map(|link| link.slot).collect();
-    let filled = layer.stored(slot).iter().filter(|link| link.load(Ordering::Relaxed) != 0).count();
-    if filled != others.len() {
-        return broken("a hole in the list");
-    }
-    if others.iter().any(|&other| other >= slots) {
-        return broken("a link to a row beyond the epoch");
-    }
-    if others.contains(&slot) {
-        return broken("a link to itself");
-    }
-    others.sort_unstable();
-    if others.windows(2).any(|pair| pair[0] == pair[1]) {
-        return broken("a link twice");
-    }
-    let children = layer.links(slot).filter(|link| link.tree && link.slot > slot).count();
-    if children > usize::from(children_max(layer.degree)) {
-        return broken("too many children");
-    }
-    Ok(())
-}
-
-fn parent(layer: &Layer, slot: u32) -> Result<(), Broken> {
-    let broken = |what| Err(Broken::Links { layer: layer.level, row: layer.row(slot), what });
-    let mut parents = layer.links(slot).filter(|link| link.tree && link.slot < slot);
-    let (Some(parent), None) = (parents.next(), parents.next()) else { return broken("not one parent") };
-    match layer.links(parent.slot).any(|link| link.tree && link.slot == slot) {
-        true => Ok(()),
-        false => broken("its parent does not link to it"),
-    }
-}
-
-fn reachable(layer: &Layer, slots: u32) -> Result<(), Broken> {
-    let mut seen = vec![false; slots as usize];
-    let mut next: Vec<u32> = (0..slots.min(1)).collect();
-    while let Some(slot) = next.pop() {
-        if !std::mem::replace(&mut seen[slot as usize], true) {
-            next.extend(layer.links(slot).map(|link| link.slot));
+/// Slots rise from parent to child, so a parent's list has been read when a child's is.
+fn links(layer: &Layer, slots: u32) -> Result<(), Broken> {
+    // Of each slot: the last list that named it, and the last one that named it as a child; both plus one, 0 for none.
+    let mut named = vec![0; slots as usize];
+    let mut adopted = vec![0; slots as usize];
+    for slot in 0..slots {
+        let (mut listed, mut children, mut parents, mut adopted_by_parent) = (0, 0, 0, false);
+        let broken = |what| Err(Broken::Links { layer: layer.level, row: layer.row(slot), what });
+        for link in layer.links(slot) {
+            listed += 1;
+            let Some(named) = named.get_mut(link.slot as usize) else {
+                return broken("a link to a row beyond the epoch");
+            };
+            if link.slot == slot {
+                return broken("a link to itself");
+            }
+            if std::mem::replace(named, slot + 1) == slot + 1 {
+                return broken("a link twice");
+            }
+            match link.tree {
+                true if link.slot > slot => {
+                    children += 1;
+                    adopted[link.slot as usize] = slot + 1;
+                }
+                true => {
+                    parents += 1;
+                    adopted_by_parent = adopted[slot as usize] == link.slot + 1;
+                }
+                false => {}
+            }
+        }
+        if layer.stored(slot)[listed..].iter().any(|link| link.load(Ordering::Relaxed) != 0) {
+            return broken("a hole in the list");
+        }
+        if children > usize::from(children_max(layer.degree)) {
+            return broken("too many children");
+        }
+        if parents != usize::from(slot > 0) {
+            return broken("not one parent");
+        }
+        if slot > 0 && !adopted_by_parent {
+            return broken("its parent does not link to it");
         }
     }
-    let lost = seen.iter().position(|seen| !seen);
-    lost.map_or(Ok(()), |slot| Err(Broken::Unreachable { layer: layer.level, row: layer.row(slot as u32) }))
+    Ok(())
 }
 
 #[cfg(test)]
@@ -149,11 +139,15 @@ mod tests {
     }
 
     fn damaged(change: impl Fn(&mut Vec<Link>)) -> Result<(), Broken> {
+        damaged_at(500, change)
+    }
+
+    fn damaged_at(slot: u32, change: impl Fn(&mut Vec<Link>)) -> Result<(), Broken> {
         let graph = graph();
         assert_eq!(check(&graph), Ok(()));
-        let mut links: Vec<Link> = graph.layers[0].links(500).collect();
+        let mut links: Vec<Link> = graph.layers[0].links(slot).collect();
         change(&mut links);
-        graph.layers[0].set_links(500, &links);
+        graph.layers[0].set_links(slot, &links);
         check(&graph)
     }
 
@@ -168,6 +162,8 @@ mod tests {
         assert_eq!(what(damaged(|links| links[0] = links[1])), "a link twice");
         assert_eq!(what(damaged(|links| links.retain(|link| !link.tree || link.slot > 500))), "not one parent");
         assert_eq!(what(damaged(|links| links.clear())), "not one parent");
+        let disowned = damaged_at(0, |links| links.retain(|link| !link.tree));
+        assert_eq!(what(disowned), "its parent does not link to it");
     }
 
     #[test]
