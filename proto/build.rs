@@ -3,9 +3,10 @@
 #[expect(clippy::disallowed_methods, reason = "a build script writes what it makes")]
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");
-    let files = ["types", "rows", "memory", "spaces", "cluster", "log", "peer"]
-        .map(|name| format!("proto/engram/v1/{name}.proto"));
-    let descriptors = protox::compile(&files, ["proto"])?;
+    let files = ["types", "rows", "memory", "spaces", "cluster", "log", "peer"];
+    let files = files.map(|name| format!("proto/engram/v1/{name}.proto"));
+    let foreign = ["proto/opentelemetry/trace.proto".to_string()];
+    let descriptors = protox::compile(files.iter().chain(&foreign), ["proto"])?;
     // What clients may ask for by reflection: the public contract alone.
     let public = ["types", "rows", "memory", "spaces", "cluster"].map(|name| format!("proto/engram/v1/{name}.proto"));
     let path = std::path::PathBuf::from(std::env::var("OUT_DIR")?).join("engram.v1.bin");

@@ -4,6 +4,7 @@
 
 pub mod keys;
 
+use crate::spans::export;
 use keys::{KEYS, Range};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -49,6 +50,9 @@ pub struct Config {
     /// Whether the members have the same.
     #[serde(default)]
     pub integrity: IntegrityConfig,
+    /// What is told to others about this node.
+    #[serde(default)]
+    pub telemetry: TelemetryConfig,
 }
 
 /// Consensus timing and snapshots.
@@ -118,6 +122,14 @@ pub struct StreamConfig {
 pub struct IntegrityConfig {
     /// Seconds from one comparison to the next.
     pub round_s: u64,
+}
+
+/// Spans for OpenTelemetry.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// `host:port` of a collector's OTLP over gRPC; empty: no spans.
+    pub otlp_endpoint: String,
 }
 
 impl Default for IntegrityConfig {
@@ -212,6 +224,7 @@ impl Config {
             admission: AdmissionConfig::default(),
             stream: StreamConfig::default(),
             integrity: IntegrityConfig::default(),
+            telemetry: TelemetryConfig::default(),
         }
     }
 
@@ -252,6 +265,9 @@ impl Config {
                      insecure_listen (--insecure-listen) in a network that you trust"
                 ));
             }
+        }
+        if !self.telemetry.otlp_endpoint.is_empty() {
+            export::address(&self.telemetry.otlp_endpoint)?;
         }
         if let Some(bad) = self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             return Err(format!("allowed_origins holds {bad:?}; write scheme://host[:port], as https://app.example"));

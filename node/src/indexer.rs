@@ -65,6 +65,7 @@ async fn build(node: u64, env: &Env, state: &Machine, space: Arc<Space>, batch: 
     if state.read().spaces.get(&space.id).is_some_and(|now| Arc::ptr_eq(now, &space)) {
         let digest = format_args!("{:016x}", epoch.digest);
         tracing::debug!(node, space = space.id, epoch = epoch.number, rows = epoch.rows, digest, "epoch published");
+        state.spans().indexed(space.id, epoch.rows, epoch.number);
     }
     Ok(())
 }

@@ -46,6 +46,7 @@ pub mod raft;
 mod recall;
 mod run;
 mod session;
+mod spans;
 pub mod state;
 #[cfg(feature = "cli")]
 mod verify;

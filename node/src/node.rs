@@ -12,6 +12,7 @@ use crate::live::Live;
 use crate::metrics::Meters;
 use crate::proposer::Proposer;
 use crate::raft::log::Log;
+use crate::spans::Spans;
 use crate::state::{Machine, spaces::Space, watermark::Marks};
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::transport::{World, timeout};
@@ -60,6 +61,8 @@ pub struct Node {
     pub elsewhere: Elsewhere,
     /// What it counts.
     pub meters: Meters,
+    /// What it tells of calls that are traced.
+    pub spans: Spans,
     /// Places for connections.
     pub connections: Connections,
     /// True once the node is asked to stop.

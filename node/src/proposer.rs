@@ -246,6 +246,7 @@ impl Proposal {
                 connection: chunk.connection(),
                 first_sequence: chunk.first_sequence(),
                 records,
+                trace: chunk.span.as_ref().map(|span| span.context().to_wire()).unwrap_or_default(),
             });
             chunks.push((chunk, rows, permit));
         }
@@ -270,12 +271,14 @@ impl Proposal {
                 }
                 for ((chunk, rows, permit), verdict) in self.chunks.into_iter().zip(verdicts) {
                     drop(permit);
+                    chunk.span.iter().for_each(|span| span.part("log", self.begun, None));
                     chunk.settle(rows, Ok(verdict));
                 }
             }
             Err(error) => {
                 for (chunk, rows, permit) in self.chunks {
                     drop(permit);
+                    chunk.span.iter().for_each(|span| span.part("log", self.begun, Some(error.to_string())));
                     chunk.settle(rows, Err(error.clone()));
                 }
             }

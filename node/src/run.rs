@@ -21,6 +21,7 @@ use crate::probe::Probe;
 use crate::proposer::Proposer;
 use crate::raft::net::Network;
 use crate::raft::types::Raft;
+use crate::spans::{Spans, export};
 use crate::state::Machine;
 use crate::{aging, erasure, indexer, integrity, watch};
 use engram_proto::limits::{MESSAGE_BYTES_MAX, PEER_MESSAGE_BYTES_MAX};
@@ -101,6 +102,11 @@ async fn start(
     let network = Network::new(opened.identity.clone(), world.clone());
     let raft_config = Arc::new(raft_config(&config).map_err(RunError::Config)?);
     let state = read_state(&env, &config, &network).await?;
+    let spans = match config.telemetry.otlp_endpoint.is_empty() {
+        true => Spans::default(),
+        false => Spans::new(env.clock.clone(), env.seed, opened.log.flushed().map_or(0, |id| id.index)),
+    };
+    state.tell(spans);
     let raft = Raft::new(id, raft_config, network.clone(), opened.log.clone(), state.clone()).await;
     let raft = raft.map_err(|e| RunError::Fatal(e.to_string()))?;
     network.follow(&raft);
@@ -124,6 +130,7 @@ async fn start(
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));
     tasks.spawn("erasure", erasure::run(node.clone()).map(|()| Ok(())));
+    tasks.spawn("spans", export::run(node.clone()));
     tasks.spawn("integrity", integrity::run(node.clone()));
     let (open, mut closed) = mpsc::channel(1);
     let (closing, close) = channel::channel(false);
@@ -187,6 +194,7 @@ fn assemble(
         network,
         world: world.clone(),
     };
+    let spans = state.spans();
     Arc::new(Node {
         id,
         config: config.clone(),
@@ -203,6 +211,7 @@ fn assemble(
         live: Live::default(),
         elsewhere,
         meters,
+        spans,
         connections: Connections { clients: room(), peers: room() },
         stopping,
     })

@@ -5,6 +5,7 @@
 //! one gives quick answers and keeps gaps out of the log.
 //! Invariant `order_in_session`: chunks leave in sequence order without gaps.
 
+use crate::spans::Span;
 use engram_mutants::mutant;
 use engram_proto::error::{Error, Result};
 use engram_proto::observation::{self, Shape};
@@ -30,6 +31,26 @@ pub struct Settled {
     pub attempt: u64,
     /// Apply's verdict, or why there is none.
     pub result: Result<Verdict>,
+    /// Where somebody traces it.
+    pub span: Option<Span>,
+}
+
+impl Settled {
+    /// Tells its span what became of the rows.
+    pub fn trace(&mut self) {
+        let Some(span) = &mut self.span else { return };
+        span.note("engram.first_sequence", self.first_sequence);
+        span.note("engram.rows", self.rows as u64);
+        let error = match &self.result {
+            Ok(Verdict { refused: Some(refused), .. }) => refused.error.as_ref().map(|error| error.message.clone()),
+            Ok(verdict) => {
+                verdict.runs.last().into_iter().for_each(|run| span.note("engram.log_index", run.log_index));
+                None
+            }
+            Err(error) => Some(error.to_string()),
+        };
+        span.told(error);
+    }
 }
 
 /// Consecutive rows of one session that passed the door: only [`Door`] makes one.
@@ -41,6 +62,8 @@ pub struct Sequenced {
     bytes: usize,
     attempt: u64,
     reply: mpsc::Sender<Settled>,
+    /// Where somebody traces it.
+    pub span: Option<Span>,
 }
 
 impl Sequenced {
@@ -77,8 +100,8 @@ impl Sequenced {
     /// Tells the stream. `rows` as they were before [`Self::take_records`]. A stream that is gone is not told.
     pub fn settle(self, rows: usize, result: Result<Verdict>) {
         // Room for each chunk in flight is made before it is admitted: the channel is never full.
-        let Self { first_sequence, bytes, attempt, reply, .. } = self;
-        drop(reply.try_send(Settled { first_sequence, rows, bytes, attempt, result }));
+        let Self { first_sequence, bytes, attempt, reply, span, .. } = self;
+        drop(reply.try_send(Settled { first_sequence, rows, bytes, attempt, result, span }));
     }
 }
 
@@ -147,6 +170,7 @@ impl Door {
                 bytes: 0,
                 attempt: self.attempt,
                 reply: self.reply.clone(),
+                span: None,
             });
             chunk.bytes += bytes;
             chunk.records.push(record);
@@ -204,7 +228,16 @@ pub(crate) mod tests {
     pub fn chunk(rows: usize) -> Sequenced {
         let (reply, _) = mpsc::channel(1);
         let records = vec![Record::default(); rows];
-        Sequenced { session: 1, connection: 1, first_sequence: 1, records, bytes: rows * 10, attempt: 0, reply }
+        Sequenced {
+            session: 1,
+            connection: 1,
+            first_sequence: 1,
+            records,
+            bytes: rows * 10,
+            attempt: 0,
+            reply,
+            span: None,
+        }
     }
 
     fn batch(first_sequence: u64, values: &[f32]) -> ObserveBatch {

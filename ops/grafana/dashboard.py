@@ -260,6 +260,12 @@ ROWS = [
                 + node("process_max_fds", legend="{{instance}} most")
                 + [(f"(time() - {of('process_start_time_seconds')}) / 3600", "{{instance}} hours up")],
             ),
+            panel(
+                "Spans for OpenTelemetry",
+                "ops",
+                [(rate("engram_spans_total"), "{{instance}} {{outcome}}")],
+                "Dropped: the collector does not take them.",
+            ),
         ],
     ),
 ]

@@ -18,6 +18,11 @@ mod engram {
     }
 }
 
+/// What a collector of OpenTelemetry takes.
+pub mod otlp {
+    tonic::include_proto!("opentelemetry.proto.collector.trace.v1");
+}
+
 /// Descriptors of the public contract and of what it imports: an encoded `FileDescriptorSet`.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/engram.v1.bin"));
 

@@ -98,7 +98,7 @@ fn workload() -> Vec<Step> {
             ..Record::default()
         };
         let records = (first_sequence..first_sequence + 300).map(record).collect();
-        let chunks = vec![Chunk { session, connection: session, first_sequence, records }];
+        let chunks = vec![Chunk { session, connection: session, first_sequence, records, ..Chunk::default() }];
         apply(&mut steps, command::Kind::Entry(Rows { chunks }));
         let rows = (0..20).map(|row| first_sequence as u32 / 2 + row).collect();
         let at = apply(&mut steps, command::Kind::Forget(ForgetRows { space, rows, ..ForgetRows::default() }));

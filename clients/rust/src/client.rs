@@ -4,8 +4,9 @@ use crate::pool::{Pool, ReadToken};
 use crate::route::{Purpose, Route};
 use crate::{Error, Timing};
 use engram_proto::limits;
-use engram_proto::transport::{Channel, World};
+use engram_proto::transport::{Channel, TraceParent, World};
 use engram_proto::wire::v1::memory_client::MemoryClient;
+use http::HeaderValue;
 use std::sync::Arc;
 
 /// A client of one cluster. Cheap to clone; clones share connections and the read token.
@@ -13,13 +14,14 @@ use std::sync::Arc;
 pub struct Client {
     pub(crate) pool: Arc<Pool>,
     pin: Option<Arc<str>>,
+    trace: Option<HeaderValue>,
 }
 
 impl Client {
     /// A client in a given world. `endpoints` are `host:port`; nothing is dialled yet. `seed` feeds jitter and the
     /// choice of the first node. Errors: `Invalid` when there is no endpoint or one is no address.
     pub fn new(world: Arc<dyn World>, seed: u64, endpoints: Vec<String>) -> Result<Self, Error> {
-        Ok(Self { pool: Arc::new(Pool::new(world, Timing::default(), seed, endpoints)?), pin: None })
+        Ok(Self { pool: Arc::new(Pool::new(world, Timing::default(), seed, endpoints)?), pin: None, trace: None })
     }
 
     /// A client over TCP in the calling task's tokio runtime, with a seed from the operating system. Nothing is
@@ -32,13 +34,23 @@ impl Client {
 
     /// A client with other waits; it shares neither connections nor the token with this one.
     pub fn with_timing(&self, timing: Timing) -> Self {
-        Self { pool: Arc::new(self.pool.with_timing(timing)), pin: self.pin.clone() }
+        Self { pool: Arc::new(self.pool.with_timing(timing)), ..self.clone() }
     }
 
     /// The same client, for one node only: it neither follows hints nor tries another endpoint. For reading from a
     /// certain follower, or asking a node for its status.
     pub fn on(&self, endpoint: &str) -> Self {
-        Self { pool: self.pool.clone(), pin: Some(endpoint.into()) }
+        Self { pin: Some(endpoint.into()), ..self.clone() }
+    }
+
+    /// The same client, whose calls belong to a trace: nodes that send spans to a collector add theirs to it, from the edge
+    /// to the index. `traceparent` is W3C's, as `00-<trace id>-<span id>-01`; a stream keeps the one that it was begun with.
+    /// Errors: `Invalid` when it is not as W3C says.
+    pub fn traced(&self, traceparent: &str) -> Result<Self, Error> {
+        let value = TraceParent::parse(traceparent).and_then(|_| HeaderValue::from_str(traceparent).ok());
+        let bad =
+            || Error::invalid(format!("traceparent {traceparent:?}: write 00-<32 hex digits>-<16 hex digits>-01"));
+        Ok(Self { trace: Some(value.ok_or_else(bad)?), ..self.clone() })
     }
 
     /// The endpoints it was made with.
@@ -58,7 +70,7 @@ impl Client {
     }
 
     pub(crate) fn route(&self, purpose: Purpose) -> Route {
-        Route::new(self.pool.clone(), self.pin.clone(), purpose)
+        Route::new(self.pool.clone(), self.pin.clone(), self.trace.clone(), purpose)
     }
 }
 

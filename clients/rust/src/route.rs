@@ -5,6 +5,7 @@
 use crate::{pool::Pool, seed::Rng, timing::RETRY_AFTER_MAX};
 use engram_proto::transport::Channel;
 use engram_proto::{Error, Kind};
+use http::HeaderValue;
 use std::{sync::Arc, time::Duration};
 
 /// Hints followed in a row; then the endpoints are tried in turn again.
@@ -20,6 +21,7 @@ pub(crate) enum Purpose {
 pub(crate) struct Route {
     pool: Arc<Pool>,
     pin: Option<Arc<str>>,
+    trace: Option<HeaderValue>,
     rng: Rng,
     cursor: usize,
     hint: Option<String>,
@@ -29,14 +31,14 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    pub fn new(pool: Arc<Pool>, pin: Option<Arc<str>>, purpose: Purpose) -> Self {
+    pub fn new(pool: Arc<Pool>, pin: Option<Arc<str>>, trace: Option<HeaderValue>, purpose: Purpose) -> Self {
         let (number, mut rng) = pool.operation();
         let count = pool.endpoints.len();
         let (cursor, hint) = match purpose {
             Purpose::Read => ((number % count as u64) as usize, None),
             Purpose::Write => (rng.below(count), pool.leader()),
         };
-        Self { pool, pin, rng, cursor, hint, hints_in_a_row: 0, failures: 0, last: String::new() }
+        Self { pool, pin, trace, rng, cursor, hint, hints_in_a_row: 0, failures: 0, last: String::new() }
     }
 
     /// The channel to try now.
@@ -54,7 +56,7 @@ impl Route {
             }
         };
         self.last = address;
-        self.pool.channel(&self.last)
+        self.pool.channel(&self.last).traced(self.trace.clone())
     }
 
     /// A connection that another route made.

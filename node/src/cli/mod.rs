@@ -105,6 +105,9 @@ pub struct Target {
     /// Seconds to wait for an answer, attempts included.
     #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     timeout: u64,
+    /// W3C's traceparent of the trace that the calls belong to, for nodes that send spans to a collector.
+    #[arg(long, env = "TRACEPARENT", value_name = "TRACEPARENT", hide_env_values = true)]
+    traceparent: Option<String>,
 }
 
 impl Target {
@@ -116,7 +119,11 @@ impl Target {
     /// A client of other addresses, as patient.
     fn client_of(&self, endpoints: impl Iterator<Item = String>) -> Result<Client, Failure> {
         let timing = Timing { deadline: Duration::from_secs(self.timeout), ..Timing::default() };
-        Ok(Client::connect(endpoints).map_err(Failure::from)?.with_timing(timing))
+        let client = Client::connect(endpoints).map_err(Failure::from)?.with_timing(timing);
+        match &self.traceparent {
+            Some(trace) => client.traced(trace).map_err(Failure::from),
+            None => Ok(client),
+        }
     }
 
     fn deadline(&self) -> Duration {

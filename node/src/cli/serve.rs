@@ -42,6 +42,9 @@ pub struct ServeArgs {
     /// Threads of an index batch; 0: one a core.
     #[arg(long, value_name = "N")]
     pub index_workers: Option<usize>,
+    /// host:port of an OpenTelemetry collector (OTLP over gRPC), for spans of calls whose traceparent says sampled.
+    #[arg(long, value_name = "ADDRESS")]
+    pub otlp_endpoint: Option<String>,
     /// How log lines look, on stderr.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: LogFormat,

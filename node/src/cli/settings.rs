@@ -69,6 +69,7 @@ fn flags(mut figment: Figment, args: &ServeArgs, origins: &mut BTreeMap<&'static
     set("peer_listen", args.peer_listen.clone().map(Into::into));
     set("insecure_listen", args.insecure_listen.then(|| true.into()));
     set("allowed_origins", args.allowed_origins.clone().map(Into::into));
+    set("telemetry.otlp_endpoint", args.otlp_endpoint.clone().map(Into::into));
     set("index_workers", args.index_workers.map(Into::into));
     figment
 }

@@ -130,6 +130,12 @@ pub const KEYS: &[Key] = &[
         DAY_S,
         "Seconds from one comparison of the members' digests to the next. A member that differs from most voters answers no reads until it was rebuilt from one of them and agrees again.",
     ),
+    word(
+        "telemetry.otlp_endpoint",
+        "host:port, or empty",
+        "--otlp-endpoint",
+        "A collector of OpenTelemetry, by OTLP over gRPC: it is sent the spans of calls whose traceparent says sampled. Empty: none.",
+    ),
 ];
 
 /// The key of that name.

@@ -3,6 +3,7 @@
 use super::{Answers, backup, forget, memory, observe, outbox, read, session, status, watch};
 use crate::env::Rt;
 use crate::node::Node;
+use crate::spans::Context;
 use engram_proto::error::Error;
 use engram_proto::query::{check_space_name, complete_space};
 use engram_proto::wire::log::{DropSpace, command};
@@ -26,6 +27,13 @@ pub struct Service(pub Arc<Node>);
 
 type Answer<T> = Result<Response<T>, Status>;
 
+impl Service {
+    /// Whose trace a call belongs to.
+    fn caller<T>(&self, request: &Request<T>) -> Option<Context> {
+        self.0.spans.caller(request.metadata().as_ref())
+    }
+}
+
 #[tonic::async_trait]
 impl Memory for Service {
     type ObserveStreamStream = Answers<ObserveResponse>;
@@ -36,21 +44,23 @@ impl Memory for Service {
 
     async fn observe_stream(&self, request: Request<Streaming<ObserveRequest>>) -> Answer<Answers<ObserveResponse>> {
         let (out, answers) = outbox();
+        let caller = self.caller(&request);
         let incoming = request.into_inner().map(observe::Incoming::Message);
-        drop(Rt::spawn(observe::run(self.0.clone(), incoming, out)));
+        drop(Rt::spawn(observe::run(self.0.clone(), caller, incoming, out)));
         Ok(Response::new(answers))
     }
 
     async fn recall_stream(&self, request: Request<Streaming<RecallRequest>>) -> Answer<Answers<RecallResponse>> {
         let (out, answers) = outbox();
-        let (node, requests) = (self.0.clone(), request.into_inner());
-        drop(Rt::spawn(async move { read::recalls(&node, requests, out).await }));
+        let (node, caller) = (self.0.clone(), self.caller(&request));
+        drop(Rt::spawn(async move { read::recalls(&node, caller, request.into_inner(), out).await }));
         Ok(Response::new(answers))
     }
 
     async fn memory_stream(&self, request: Request<Streaming<MemoryRequest>>) -> Answer<Answers<MemoryResponse>> {
         let (out, answers) = outbox();
-        drop(Rt::spawn(memory::run(self.0.clone(), request.into_inner(), out)));
+        let caller = self.caller(&request);
+        drop(Rt::spawn(memory::run(self.0.clone(), caller, request.into_inner(), out)));
         Ok(Response::new(answers))
     }
 

@@ -10,6 +10,7 @@ use super::watches::Watches;
 use super::{FIRST_MESSAGE_TIMEOUT, observe, outbox, status, unknown_message, unreadable};
 use crate::env::Rt;
 use crate::node::Node;
+use crate::spans::Context;
 use engram_proto::error::Error;
 use engram_proto::transport::timeout;
 use engram_proto::wire::v1::{MemoryRequest, MemoryResponse, ObserveRequest, memory_request, memory_response};
@@ -27,7 +28,7 @@ type Out = mpsc::Sender<Result<MemoryResponse, Status>>;
 type Observations = mpsc::Sender<Incoming>;
 
 /// Runs a stream to its end; the client learns of an error as the stream's status.
-pub async fn run<S>(node: Arc<Node>, mut requests: S, out: Out)
+pub async fn run<S>(node: Arc<Node>, caller: Option<Context>, mut requests: S, out: Out)
 where
     S: Stream<Item = Received> + Send + Unpin,
 {
@@ -39,12 +40,12 @@ where
     };
     let mut next = first;
     let mut observations = None;
-    let (mut watches, mut recalls) = (Watches::new(&node, &out), Recalls::new(&node, &out));
+    let (mut watches, mut recalls) = (Watches::new(&node, &out), Recalls::new(&node, caller, &out));
     while let Some(request) = next {
         let message = request.map(|request| request.message);
         let going_on = match message {
             Ok(Some(memory_request::Message::Observe(request))) => {
-                let session = observations.get_or_insert_with(|| session(&node, &out));
+                let session = observations.get_or_insert_with(|| session(&node, caller, &out));
                 session.send(Incoming::Message(Ok(request))).await.is_ok()
             }
             Ok(Some(memory_request::Message::Recall(request))) => recalls.ask(request, observations.as_ref()).await,
@@ -77,11 +78,11 @@ async fn end(session: Option<&Observations>, last: Result<ObserveRequest, Status
 }
 
 /// Begins the session task, and relays its answers.
-fn session(node: &Arc<Node>, out: &Out) -> Observations {
+fn session(node: &Arc<Node>, caller: Option<Context>, out: &Out) -> Observations {
     let (observations, mut inbox) = mpsc::channel(OBSERVE_MESSAGES);
     let (session_out, mut answers) = outbox();
     let incoming = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
-    drop(Rt::spawn(observe::run(node.clone(), incoming, session_out)));
+    drop(Rt::spawn(observe::run(node.clone(), caller, incoming, session_out)));
     let out = out.clone();
     let relay = async move {
         while let Some(answer) = answers.next().await {

@@ -3,6 +3,7 @@
 use super::{status, unreadable};
 use crate::node::Node;
 use crate::recall::{self, wire_row};
+use crate::spans::Context;
 use engram_mutants::mutant;
 use engram_proto::error::{Error, Result};
 use engram_proto::filter;
@@ -21,8 +22,12 @@ const LIST_PAGE_ROWS: usize = 256;
 const LIST_PAGE_BYTES: usize = 1 << 20;
 
 /// Answers recalls, in order, until the stream ends or a message cannot be read.
-pub async fn recalls<S>(node: &Node, mut requests: S, out: mpsc::Sender<std::result::Result<RecallResponse, Status>>)
-where
+pub async fn recalls<S>(
+    node: &Node,
+    caller: Option<Context>,
+    mut requests: S,
+    out: mpsc::Sender<std::result::Result<RecallResponse, Status>>,
+) where
     S: Stream<Item = std::result::Result<RecallRequest, Status>> + Send + Unpin,
 {
     while let Some(request) = requests.next().await {
@@ -31,7 +36,7 @@ where
                 let error = Error::invalid("own_observations is for a MemoryStream; this stream observes nothing");
                 refuse(request.request_id, error, &out, |response| response).await
             }
-            Ok(request) => recall(node, request, 0, &out, |response| response).await,
+            Ok(request) => recall(node, caller, request, 0, &out, |response| response).await,
             Err(broken) => {
                 if let Some(error) = unreadable(&broken) {
                     drop(out.send(Err(status(error))).await);
@@ -49,6 +54,7 @@ where
 /// client is gone.
 pub async fn recall<T>(
     node: &Node,
+    caller: Option<Context>,
     request: RecallRequest,
     own: u64,
     out: &mpsc::Sender<std::result::Result<T, Status>>,
@@ -61,7 +67,19 @@ pub async fn recall<T>(
     };
     let (level, past, begun) =
         (ReadLevel::from(request.consistency), request.at_index.is_some(), node.env.clock.monotonic());
+    let mut span = node.spans.begin("recall", caller);
+    if let Some(span) = &mut span {
+        span.note("engram.space", request.space.as_str());
+        span.note("engram.k", u64::from(request.k));
+    }
     let answer = recall::recall(&node.gate, request, own).await;
+    if let Some(span) = &mut span {
+        for snapshot in answer.iter().flatten().take(1).filter_map(|page| page.snapshot.as_ref()) {
+            span.note("engram.applied_index", snapshot.applied_index);
+            span.note("engram.tail_scanned", snapshot.tail_scanned);
+        }
+        span.told(answer.as_ref().err().map(ToString::to_string));
+    }
     node.meters.recalled(level, past, node.env.clock.monotonic().saturating_sub(begun), answer.is_ok());
     match answer {
         Ok(pages) => {

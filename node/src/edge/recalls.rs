@@ -7,6 +7,7 @@ use super::observe::Incoming;
 use super::read;
 use crate::env::Rt;
 use crate::node::Node;
+use crate::spans::Context;
 use engram_proto::error::Error;
 use engram_proto::transport::timeout;
 use engram_proto::wire::v1::{MemoryResponse, RecallRequest, memory_response};
@@ -22,6 +23,7 @@ type Out = mpsc::Sender<Result<MemoryResponse, Status>>;
 /// Those of one stream. What was asked before its drop is still answered.
 pub struct Recalls {
     node: Arc<Node>,
+    caller: Option<Context>,
     out: Out,
     asked: Option<mpsc::Sender<Asked>>,
 }
@@ -33,8 +35,8 @@ struct Asked {
 }
 
 impl Recalls {
-    pub fn new(node: &Arc<Node>, out: &Out) -> Self {
-        Self { node: node.clone(), out: out.clone(), asked: None }
+    pub fn new(node: &Arc<Node>, caller: Option<Context>, out: &Out) -> Self {
+        Self { node: node.clone(), caller, out: out.clone(), asked: None }
     }
 
     /// Takes one in, on a stream with this session. False when the client is gone.
@@ -50,7 +52,7 @@ impl Recalls {
         };
         let asked = self.asked.get_or_insert_with(|| {
             let (asked, waiting) = mpsc::channel(WAITING_MAX);
-            drop(Rt::spawn(answer(self.node.clone(), waiting, self.out.clone())));
+            drop(Rt::spawn(answer(self.node.clone(), self.caller, waiting, self.out.clone())));
             asked
         });
         asked.send(Asked { request, own }).await.is_ok()
@@ -58,11 +60,11 @@ impl Recalls {
 }
 
 /// Answers them until there are no more, or the client is gone.
-async fn answer(node: Arc<Node>, mut waiting: mpsc::Receiver<Asked>, out: Out) {
+async fn answer(node: Arc<Node>, caller: Option<Context>, mut waiting: mpsc::Receiver<Asked>, out: Out) {
     let wrap = |answer| MemoryResponse { message: Some(memory_response::Message::Recall(answer)) };
     while let Some(Asked { request, own }) = waiting.recv().await {
         let going_on = match log_index(&node, &request, own).await {
-            Ok(own) => read::recall(&node, request, own, &out, wrap).await,
+            Ok(own) => read::recall(&node, caller, request, own, &out, wrap).await,
             Err(error) => read::refuse(request.request_id, error, &out, wrap).await,
         };
         if !going_on {

@@ -58,6 +58,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("engram_ready", &[], "1 while /readyz answers 200."),
     gauge("engram_connections", &["port"], "Open connections, by port: clients or peers."),
     gauge("engram_sessions_open", &[], "Open sessions of the cluster, as applied here."),
+    counter(
+        "engram_spans_total",
+        &["outcome"],
+        "Spans for OpenTelemetry, by outcome: sent, or dropped because the collector did not take them, or too many waited.",
+    ),
     // Consensus.
     gauge("engram_raft_term", &[], "Current term; each election raises it."),
     gauge("engram_raft_is_leader", &[], "1 on the leader."),

@@ -20,6 +20,8 @@ pub fn render(node: &Node) -> String {
     let open = |room: &tokio::sync::Semaphore| (CONNECTIONS_MAX - room.available_permits()).saturating_sub(1);
     text.many("engram_connections", rooms.map(|(port, room)| ([port], open(room))));
     text.one("engram_sessions_open", status.sessions);
+    let (sent, dropped) = node.spans.counts();
+    text.many("engram_spans_total", [(["sent"], sent), (["dropped"], dropped)]);
     consensus(&mut text, node, &status);
     admission(&mut text, node);
     log(&mut text, node);

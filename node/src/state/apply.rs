@@ -7,6 +7,7 @@ use super::integrity::{Integrity, Round};
 use super::sessions::Sessions;
 use super::spaces::{Origin, SPACES_MAX, Space};
 use crate::raft::types::{LogId, Membership, StoredMembership};
+use crate::spans::Traced;
 use engram_mutants::mutant;
 use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, payload_hash};
@@ -46,6 +47,8 @@ pub struct Data {
     pub integrity: Integrity,
     /// What this node has to vote on; of this life alone.
     pub round: Option<Round>,
+    /// Chunks of the entry at hand that somebody traces; decides nothing, and is not replicated.
+    pub traced: Vec<Traced>,
 }
 
 impl Data {
@@ -253,6 +256,9 @@ impl Data {
                     break;
                 }
             }
+        }
+        if !chunk.trace.is_empty() {
+            self.traced.push(Traced { trace: chunk.trace, space: space.id, rows: space.rows.len() });
         }
         verdict
     }

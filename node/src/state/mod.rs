@@ -24,6 +24,7 @@ pub use watermark::Watermark;
 
 use crate::env::{Env, Lane, disk, run_on};
 use crate::raft::types::{LogId, Member, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::spans::Spans;
 use bytes::Bytes;
 use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
@@ -35,7 +36,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard};
 use tokio::sync::Notify;
 
 /// Bytes of a snapshot without its record files that this node is willing to read whole.
@@ -65,6 +66,7 @@ struct Shared {
     applying: tokio::sync::Mutex<()>,
     /// What was found wrong with `data`.
     damage: Mutex<Option<String>>,
+    spans: OnceLock<Spans>,
 }
 
 #[derive(Clone)]
@@ -137,10 +139,21 @@ impl Machine {
             wanted: AtomicBool::default(),
             applying: tokio::sync::Mutex::default(),
             damage: Mutex::default(),
+            spans: OnceLock::new(),
         }));
         let mark = machine.mark(&machine.read());
         machine.tell_mark(None, mark);
         Ok(machine)
+    }
+
+    /// Who is to be told of rows that are traced; once, and before anything is applied.
+    pub(crate) fn tell(&self, spans: Spans) {
+        assert!(self.0.spans.set(spans).is_ok(), "told once");
+    }
+
+    /// Spans of what is applied here.
+    pub(crate) fn spans(&self) -> Spans {
+        self.0.spans.get().cloned().unwrap_or_default()
     }
 
     /// Its record files.
@@ -195,6 +208,7 @@ impl Machine {
 
     /// `None`: the state had the entry already, because another one took its place meanwhile.
     fn apply_one(&self, log_id: LogId, payload: &EntryPayload<Payload, u64, Member>) -> io::Result<Option<Outcome>> {
+        let begun = self.0.env.clock.monotonic();
         let mut data = self.0.data.write().unwrap_or_else(PoisonError::into_inner);
         if data.applied.is_some_and(|applied| applied.index >= log_id.index) {
             return Ok(None);
@@ -218,9 +232,12 @@ impl Machine {
                 })?
             }
         };
-        let (digest, mark_now) = (data.digest, self.mark(&data));
+        let (digest, mark_now, traced) = (data.digest, self.mark(&data), std::mem::take(&mut data.traced));
         drop(data);
         self.tell_mark(mark, mark_now);
+        if !traced.is_empty() {
+            self.spans().applied(log_id.index, begun, traced);
+        }
         self.0.watermark.set_applied(log_id.index);
         let (index, term) = (log_id.index, log_id.committed_leader_id().term);
         tracing::debug!(node = self.0.node, index, term, digest = format_args!("{digest:016x}"), "applied");

@@ -66,7 +66,7 @@ impl Log {
 
     fn send(&mut self, session: u64, connection: u64, first_sequence: u64, payloads: &[u8]) -> Verdict {
         let records = payloads.iter().map(|payload| record(*payload)).collect();
-        let chunks = vec![Chunk { session, connection, first_sequence, records }];
+        let chunks = vec![Chunk { session, connection, first_sequence, records, ..Chunk::default() }];
         let outcome = self.apply(command::Kind::Entry(Entry { chunks }));
         let Some(outcome::Kind::Entry(mut entry)) = outcome.kind else { panic!("{outcome:?}") };
         entry.verdicts.remove(0)
@@ -168,7 +168,7 @@ fn a_bad_record_in_the_log_is_refused_not_trusted() {
     let mut log = Log::new();
     let session = log.open();
     let records = vec![Record { embedding: vec![0; 3].into(), ..record(1) }];
-    let chunks = vec![Chunk { session, connection: session, first_sequence: 1, records }];
+    let chunks = vec![Chunk { session, connection: session, first_sequence: 1, records, ..Chunk::default() }];
     let outcome = log.apply(command::Kind::Entry(Entry { chunks }));
     let Some(outcome::Kind::Entry(entry)) = outcome.kind else { panic!("{outcome:?}") };
     assert_eq!(kind_of(&entry.verdicts[0]), Some(ErrorKind::Invalid));
@@ -288,7 +288,7 @@ fn a_name_replaces_and_is_forgotten_and_a_snapshot_keeps_both() {
         let named =
             |(at, name): (usize, &&str)| Record { id: (*name).into(), ..record(first_sequence as u8 + at as u8) };
         let records = names.iter().enumerate().map(named).collect();
-        let chunks = vec![Chunk { session, connection: session, first_sequence, records }];
+        let chunks = vec![Chunk { session, connection: session, first_sequence, records, ..Chunk::default() }];
         log.apply(command::Kind::Entry(Entry { chunks }));
         log.index
     };
@@ -333,7 +333,7 @@ fn what_is_erased_leaves_its_place_and_the_same_graph() {
     for first in (1..=400).step_by(4) {
         let named = |at: u64| Record { id: format!("name {}", (first + at) % 100), ..record((first + at) as u8) };
         let records = (0..4).map(named).collect();
-        let chunks = vec![Chunk { session, connection: session, first_sequence: first, records }];
+        let chunks = vec![Chunk { session, connection: session, first_sequence: first, records, ..Chunk::default() }];
         log.apply(command::Kind::Entry(Entry { chunks }));
     }
     let before = log.freeze();

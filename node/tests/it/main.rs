@@ -23,6 +23,7 @@ mod pace;
 mod process;
 mod records;
 mod rows;
+mod spans;
 mod spool;
 mod three_nodes;
 mod ws;

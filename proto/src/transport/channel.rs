@@ -4,7 +4,8 @@
 //! time than a connection takes would never have one. A closed connection is dialled again by the next call.
 
 use super::{
-    CONNECTION_WINDOW_BYTES, Exec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, World, timeout,
+    CONNECTION_WINDOW_BYTES, Exec, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAM_WINDOW_BYTES, TRACEPARENT, World,
+    timeout,
 };
 use futures_util::{FutureExt, future::BoxFuture, future::Shared as SharedFuture};
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -18,7 +19,10 @@ type Dial = SharedFuture<BoxFuture<'static, Result<SendRequest<Body>, (io::Error
 
 /// Cheap to clone; all clones share one connection.
 #[derive(Clone)]
-pub struct Channel(Arc<Shared>);
+pub struct Channel {
+    shared: Arc<Shared>,
+    trace: Option<http::HeaderValue>,
+}
 
 struct Shared {
     world: Arc<dyn World>,
@@ -31,17 +35,23 @@ impl Channel {
     /// A channel to `host:port`; nothing is dialled before the first call.
     pub fn new(world: Arc<dyn World>, address: impl Into<String>, connect_timeout: Duration) -> Self {
         let address = address.into();
-        Self(Arc::new(Shared { world, address, connect_timeout, dial: Mutex::default() }))
+        let shared = Shared { world, address, connect_timeout, dial: Mutex::default() };
+        Self { shared: Arc::new(shared), trace: None }
+    }
+
+    /// The same connection, for calls of this trace; the value is W3C's `traceparent`.
+    pub fn traced(self, traceparent: Option<http::HeaderValue>) -> Self {
+        Self { trace: traceparent, ..self }
     }
 
     /// `host:port`.
     pub fn address(&self) -> &str {
-        &self.0.address
+        &self.shared.address
     }
 
     /// The origin for a generated client's `with_origin`.
     pub fn origin(&self) -> http::Uri {
-        let uri = format!("http://{}", self.0.address).parse();
+        let uri = format!("http://{}", self.shared.address).parse();
         // An address that is no authority fails at connect, with its own message.
         uri.unwrap_or_else(|_| http::Uri::from_static("http://invalid"))
     }
@@ -57,7 +67,7 @@ impl Channel {
     }
 
     fn dial(&self) -> MutexGuard<'_, Option<Dial>> {
-        self.0.dial.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shared.dial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn connection(&self) -> io::Result<SendRequest<Body>> {
@@ -67,7 +77,7 @@ impl Channel {
             let current = dial.as_ref().filter(|dial| dial.peek().is_none_or(open));
             match current.cloned() {
                 Some(current) => current,
-                None => dial.insert(self.0.dialled().boxed().shared()).clone(),
+                None => dial.insert(self.shared.dialled().boxed().shared()).clone(),
             }
         };
         dial.await.map_err(|(kind, text)| io::Error::new(kind, &*text))
@@ -111,8 +121,11 @@ impl tower_service::Service<http::Request<Body>> for Channel {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         let this = self.clone();
+        if let Some(trace) = &self.trace {
+            request.headers_mut().insert(TRACEPARENT, trace.clone());
+        }
         Box::pin(async move {
             let mut sender = this.connection().await?;
             sender.ready().await?;

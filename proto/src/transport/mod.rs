@@ -8,9 +8,11 @@
 mod channel;
 mod opening;
 mod serve;
+mod trace;
 
 pub use channel::Channel;
 pub use serve::{HEADER_READ_TIMEOUT, Routes, STREAMS_MAX, serve_connection};
+pub use trace::{TRACEPARENT, TraceParent};
 
 use futures_util::future::BoxFuture;
 use std::{future::Future, io, pin::Pin, sync::Arc, time::Duration};

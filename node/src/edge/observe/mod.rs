@@ -13,6 +13,7 @@ use super::{unknown_message, unreadable};
 use crate::admission::Feed;
 use crate::node::Node;
 use crate::session::{Door, Settled};
+use crate::spans::Context;
 use acks::Acks;
 use credit::{Amount, Credit};
 use engram_proto::error::{Error, Result, WriteClass};
@@ -41,13 +42,13 @@ type Answer = std::result::Result<ObserveResponse, Status>;
 type Out = mpsc::Sender<Answer>;
 
 /// Runs a stream to its end; the client learns of an error as the stream's status.
-pub async fn run<S>(node: Arc<Node>, incoming: S, out: Out)
+pub async fn run<S>(node: Arc<Node>, caller: Option<Context>, incoming: S, out: Out)
 where
     S: Stream<Item = Incoming> + Send + Unpin,
 {
     let mut incoming = incoming;
     let ended = match open::open(&node, &mut incoming, &out).await {
-        Ok(Some(session)) => session.run(incoming).await,
+        Ok(Some(session)) => Session { caller, ..session }.run(incoming).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };
@@ -67,6 +68,8 @@ struct Session {
     feed: Feed,
     own: Own,
     credit: Credit,
+    /// Whose trace its rows belong to.
+    caller: Option<Context>,
     /// The client asked to hold acks back.
     paused: bool,
     /// The stream was told to go slower.
@@ -194,7 +197,8 @@ impl Session {
         // Told here and not only by the watch: a full disk must refuse rows before they wait for it.
         self.node.admission.set_disk_full(self.node.log.is_full());
         let (chunks, mut refused) = self.door.sequence(batch);
-        for chunk in chunks {
+        for mut chunk in chunks {
+            chunk.span = self.node.spans.begin("observe", self.caller);
             let (first, last) = (chunk.first_sequence(), chunk.first_sequence() + chunk.records().len() as u64 - 1);
             let amount = Amount { rows: chunk.records().len(), bytes: chunk.bytes() };
             let over = self.credit.check(amount);
@@ -255,7 +259,8 @@ impl Session {
     }
 
     /// Tells an outcome whose rows have the stage asked for.
-    async fn tell(&mut self, settled: Settled) -> Result<Going> {
+    async fn tell(&mut self, mut settled: Settled) -> Result<Going> {
+        settled.trace();
         self.credit.give_back(Amount { rows: settled.rows, bytes: settled.bytes });
         let verdict = match settled.result {
             Ok(verdict) => verdict,

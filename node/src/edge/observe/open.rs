@@ -140,6 +140,7 @@ impl Session {
             feed: node.admission.feed(terms.priority),
             own: Own::new(opened.last_log_index),
             credit: Credit::new(full),
+            caller: None,
             paused: false,
             slowed: false,
             _live: node.live.enter(opened.session),

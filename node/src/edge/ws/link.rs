@@ -10,6 +10,7 @@ use super::super::{Answers, memory, outbox};
 use super::close::{Breach, Close};
 use crate::env::Rt;
 use crate::node::Node;
+use crate::spans::Context;
 use engram_proto::limits::MESSAGE_BYTES_MAX;
 use engram_proto::transport::timeout;
 use engram_proto::wire::v1::{MemoryRequest, MemoryResponse, memory_response};
@@ -48,7 +49,7 @@ type Socket = WebSocketStream<TokioIo<Upgraded>>;
 type Received = Result<MemoryRequest, Status>;
 
 /// Serves an upgraded connection to its end; with `refusal` it only says that.
-pub async fn run(node: Arc<Node>, io: Upgraded, refusal: Option<Close>) {
+pub async fn run(node: Arc<Node>, caller: Option<Context>, io: Upgraded, refusal: Option<Close>) {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(0)
@@ -63,7 +64,7 @@ pub async fn run(node: Arc<Node>, io: Upgraded, refusal: Option<Close>) {
     let (requests, mut inbox) = mpsc::channel(REQUESTS);
     let (out, answers) = outbox();
     let incoming = futures_util::stream::poll_fn(move |cx| inbox.poll_recv(cx));
-    drop(Rt::spawn(memory::run(node.clone(), incoming, out)));
+    drop(Rt::spawn(memory::run(node.clone(), caller, incoming, out)));
     let requests = Some(requests);
     let mut link = Link {
         node: node.clone(),

@@ -57,11 +57,11 @@ async fn enter(
     let agreed = agree(&node, &request)?;
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or_else(|| bad("this connection cannot be upgraded; connect by HTTP/1.1"))?;
-    let unsupported = agreed.unsupported;
+    let (unsupported, caller) = (agreed.unsupported, node.spans.caller(request.headers()));
     let task = async move {
         // The client may be gone before it read the answer.
         if let Ok(io) = upgrade.await {
-            link::run(node, io, unsupported.map(|offered| close::Close::unsupported(&offered, PROTOCOL))).await;
+            link::run(node, caller, io, unsupported.map(|offered| close::Close::unsupported(&offered, PROTOCOL))).await;
         }
         drop(slot);
     };

@@ -50,7 +50,7 @@ impl Payloads {
         let one = |number: usize| {
             let records = (0..rows).map(|row| record((number * rows + row) as u64)).collect();
             let first_sequence = (number * rows) as u64 + 1;
-            let chunk = Chunk { session: 1, connection: 1, first_sequence, records };
+            let chunk = Chunk { session: 1, connection: 1, first_sequence, records, ..Chunk::default() };
             let kind = Some(Kind::Entry(Rows { chunks: vec![chunk] }));
             Payload(Command { stamp_ms: 1_700_000_000_000, kind }.encode_to_vec().into())
         };
