@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use engram_chaos::World;
 use engram_chaos::generate::Request;
 use engram_chaos::plan::{DURATION_MS_MAX, NODES_MAX};
@@ -95,6 +95,13 @@ pub struct Run {
     pub trace_hash: bool,
 }
 
+/// What a sweep goes by, besides seeds.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Guided {
+    /// Marks at rare branches.
+    Probes,
+}
+
 #[derive(Args)]
 pub struct Sweep {
     /// How many seeds; as many as the budget allows if left out.
@@ -106,8 +113,11 @@ pub struct Sweep {
     #[command(flatten)]
     pub pace: Pace,
     /// Where the seeds that are done are noted; those in it already are not run again.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "guide")]
     pub resume: Option<PathBuf>,
+    /// What chooses the plans of every other seed: variations of those that came by the rarest marks of the code.
+    #[arg(long, value_enum)]
+    pub guide: Option<Guided>,
     #[command(flatten)]
     pub draw: Draw,
     #[command(flatten)]

@@ -19,6 +19,7 @@ pub mod budget;
 pub mod corpus;
 pub mod diff;
 pub mod generate;
+pub mod guide;
 pub mod kind;
 pub mod mutants;
 pub mod mutants_report;

@@ -2,12 +2,14 @@
 //!
 //! ```json
 //! {"verdict":"ok","seed":7,"world":"turmoil","trace_hash":"0123456789abcdef","events":1000,"simulated_ms":60000,
-//!  "acked":500,"violation":null}
+//!  "acked":500,"probes":{"log_is_full":2},"violation":null}
 //! ```
 //!
 //! Invariant: `verdict` is `broken` exactly if there is a violation; reading refuses anything else.
 //!
 //! Leaves out: how the process ended ([`crate::runner`] compares the two).
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +53,9 @@ pub struct Outcome {
     pub simulated_ms: u64,
     /// Observations acknowledged.
     pub acked: u64,
+    /// How often the run came by each mark of the code.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub probes: BTreeMap<String, u64>,
     /// What broke.
     pub violation: Option<Violation>,
 }

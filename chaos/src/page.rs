@@ -169,6 +169,7 @@ mod tests {
             events: 1,
             simulated_ms: 9_000,
             acked: 1,
+            probes: std::collections::BTreeMap::new(),
             violation: Some(violation),
         };
         (Plan::from_json(plan).expect("valid"), outcome, read(trace.as_bytes()).expect("in memory"))

@@ -89,6 +89,22 @@ pub fn tally_lines(tally: &Tally, elapsed: Duration) -> String {
     )
 }
 
+/// The marks of the code that no run came by, and those that few did; nothing where the simulator tells of none.
+pub fn probe_lines(tally: &Tally) -> Vec<String> {
+    const RARE: usize = 5;
+    if tally.probes.is_empty() {
+        return Vec::new();
+    }
+    let mut hit: Vec<(&String, u64)> = tally.probes.iter().map(|(name, runs)| (name, *runs)).collect();
+    hit.sort_by_key(|(_, runs)| *runs);
+    let never: Vec<&str> = hit.iter().take_while(|(_, runs)| *runs == 0).map(|(name, _)| name.as_str()).collect();
+    hit.drain(..never.len());
+    let rare: Vec<String> = hit.iter().take(RARE).map(|(name, runs)| format!("{name} ({runs})")).collect();
+    let head = format!("probes: {} of {} hit; in the fewest runs: {}", hit.len(), tally.probes.len(), rare.join(", "));
+    let never = (!never.is_empty()).then(|| format!("never: {}", never.join(", ")));
+    std::iter::once(head).chain(never).collect()
+}
+
 /// A plan as a timeline, one fault a line.
 pub fn timeline(plan: &Plan) -> String {
     let Plan { seed, profile, duration_ms, nodes, faults, .. } = plan;

@@ -8,6 +8,7 @@
 //!
 //! Leaves out: building the simulator ([`crate::binary`]), and what it does.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -119,7 +120,8 @@ fn judge(plan: &Plan, world: World, ended: &Ended) -> Result<Outcome, RunError> 
         let violation = Some(Violation { invariant: invariant.into(), detail, at_ms: 0 });
         let (trace_hash, seed) = ("0".repeat(16), plan.seed);
         let (events, simulated_ms, acked) = (0, 0, 0);
-        Outcome { verdict: Verdict::Broken, seed, world, trace_hash, events, simulated_ms, acked, violation }
+        let (verdict, probes) = (Verdict::Broken, BTreeMap::new());
+        Outcome { verdict, seed, world, trace_hash, events, simulated_ms, acked, probes, violation }
     };
     if ended.killed {
         return Ok(silent(WALL_TIME, "still running when its wall time was over".into()));

@@ -5,13 +5,15 @@
 //!
 //! Leaves out: remembering what is done ([`crate::sweep_log`]).
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use crate::generate::{Request, generate};
+use crate::generate::Request;
 use crate::outcome::{Outcome, Violation};
+use crate::plan::Plan;
 use crate::runner::{Run, RunError, Simulate};
 
 /// After so many seeds that could not be run a sweep ends: the reason is the simulator, not the seeds.
@@ -27,6 +29,8 @@ pub struct Sweep<'s> {
     pub deadline: Option<Instant>,
     /// Seeds that are left out, as they are done.
     pub done: &'s (dyn Fn(u64) -> bool + Sync),
+    /// The plan of a seed.
+    pub plan: &'s (dyn Fn(Request) -> Plan + Sync),
 }
 
 /// What a sweep found.
@@ -50,6 +54,8 @@ pub struct Tally {
     pub cpu_time: bool,
     /// Observations acknowledged in all runs.
     pub acked: u64,
+    /// By mark of the code: in how many runs somebody came by.
+    pub probes: BTreeMap<String, u64>,
 }
 
 impl Tally {
@@ -75,6 +81,9 @@ impl Tally {
     }
 
     fn judge(&mut self, seed: u64, outcome: &Outcome) {
+        for (name, hits) in &outcome.probes {
+            *self.probes.entry(name.clone()).or_default() += u64::from(*hits > 0);
+        }
         match &outcome.violation {
             Some(violation) => self.broken.push((seed, violation.clone())),
             None => self.clean += 1,
@@ -106,7 +115,7 @@ pub fn sweep(
     simulator: &dyn Simulate,
     request: Request,
     sweep: &Sweep<'_>,
-    heard: &(dyn Fn(u64, &Result<Run, RunError>) + Sync),
+    heard: &(dyn Fn(&Plan, &Result<Run, RunError>) + Sync),
 ) -> Tally {
     let next = AtomicU64::new(sweep.seeds.start);
     let tally = Mutex::new(Tally::default());
@@ -120,10 +129,11 @@ pub fn sweep(
                     if (sweep.done)(seed) {
                         continue;
                     }
-                    let result = simulator.simulate(&generate(Request { seed, ..request }));
+                    let plan = (sweep.plan)(Request { seed, ..request });
+                    let result = simulator.simulate(&plan);
                     let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
                     tally.add(seed, &result);
-                    heard(seed, &result);
+                    heard(&plan, &result);
                     if tally.failed.len() >= FAILED_MAX {
                         next.store(sweep.seeds.end, Ordering::Relaxed);
                     }

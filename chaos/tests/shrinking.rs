@@ -21,6 +21,7 @@ fn ran(plan: &Plan, invariant: Option<&str>) -> Result<Run, RunError> {
         events: 1,
         simulated_ms: plan.duration_ms,
         acked: 1,
+        probes: std::collections::BTreeMap::new(),
         violation,
     };
     Ok(Run { outcome, wall_ms: 1, cpu_ms: Some(1) })
@@ -97,7 +98,7 @@ fn a_sweep_gives_the_same_however_many_jobs_it_has() {
             13 => Err(RunError("no disk".into())),
             _ => ran(plan, plan.seed.is_multiple_of(7).then_some("sevens")),
         };
-        let seeds = Sweep { seeds: 10..40, jobs, deadline: None, done: &|_| false };
+        let seeds = Sweep { seeds: 10..40, jobs, deadline: None, done: &|_| false, plan: &generate };
         sweep(&simulator, request(0), &seeds, &|_, _| ())
     };
     let one = tally(1);

@@ -48,7 +48,12 @@ pub(crate) fn collect<R: Send>(
     }
     let taken = slots.into_iter().enumerate();
     taken
-        .map(|(at, slot)| slot.into_inner().expect("no job panics with its slot locked").unwrap_or_else(|| job(at)))
+        .map(|(at, slot)| {
+            slot.into_inner().expect("no job panics with its slot locked").unwrap_or_else(|| {
+                engram_probes::probe!("chunk_run_again");
+                job(at)
+            })
+        })
         .collect()
 }
 

@@ -9,6 +9,7 @@ use crate::leader::{Leader, Leadership};
 use crate::raft::net::{Network, PeerCalls};
 use crate::raft::types::{Member, TypeConfig};
 use bytes::Bytes;
+use engram_probes::probe;
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::limits::PEER_VERSION;
 use engram_proto::transport::{World, timeout};
@@ -259,6 +260,7 @@ impl Admin {
             }
         };
         timeout(&*self.world, TRANSFER_TIMEOUT, leads).await.ok_or_else(|| {
+            probe!("transfer_in_doubt");
             let text = format!("node {to} does not lead after {TRANSFER_TIMEOUT:?}");
             Error::in_doubt(format!("{text}; the voters elect somebody; look at the status"))
         })?;
@@ -286,6 +288,7 @@ impl Admin {
 
     async fn within(&self, change: impl Future<Output = Result<u64>>) -> Result<u64> {
         timeout(&*self.world, CHANGE_TIMEOUT, change).await.unwrap_or_else(|| {
+            probe!("membership_change_in_doubt");
             Err(Error::in_doubt(format!("the change took over {CHANGE_TIMEOUT:?}; look at the status before the next")))
         })
     }

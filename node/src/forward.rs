@@ -8,6 +8,7 @@
 use crate::env::{Clock, Rt};
 use crate::leader::Leadership;
 use crate::raft::net::Connection;
+use engram_probes::probe;
 use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::wire::log::{Entry, Outcome};
 use engram_proto::wire::peer::{ForwardRequest, ForwardResponse, forward_response};
@@ -139,13 +140,20 @@ impl Lane<'_> {
                         None => return Error::in_doubt(format!("node {leader} answered what it was not asked")),
                     },
                     Ok(None) => return Error::in_doubt(format!("node {leader} ended the stream of entries")),
-                    Err(status) => return Error::from_status(&status),
+                    Err(status) => {
+                        if !waiting.is_empty() {
+                            probe!("forward_stream_broke_with_entries");
+                        }
+                        return Error::from_status(&status);
+                    }
                 },
                 () = &mut replaced => {
+                    probe!("leader_replaced_with_entries_on_their_way");
                     let text = format!("node {node}: node {leader} was replaced as leader before it answered");
                     return Error::in_doubt(text);
                 }
                 () = late => {
+                    probe!("forward_took_too_long");
                     self.connection.reset();
                     return Error::in_doubt(format!("no answer from node {leader} within {FORWARD_TIMEOUT:?}"));
                 }

@@ -11,6 +11,7 @@ use crate::metrics::Meters;
 use crate::raft::net::{Connection, PeerCalls};
 use crate::state::spaces::Space;
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::error::{Error, Kind, Result};
 use engram_proto::query::{ReadLevel, check_level};
 use engram_proto::transport::{World, timeout};
@@ -182,6 +183,7 @@ impl Gate {
         if let Some(why) = state.in_doubt(&data)
             && !mutant!("quarantined_answers")
         {
+            probe!("read_while_in_quarantine");
             return Err(Error::new(Kind::Quarantined, format!("{why}; ask another node")));
         }
         let space = data.space(name)?.clone();
@@ -217,6 +219,7 @@ impl Gate {
             return Ok(());
         }
         timeout(&*self.world, limit, state.watermark().wait_applied(index)).await.ok_or_else(|| {
+            probe!("read_is_behind");
             let node = self.leadership.node();
             self.behind(format!("node {node} did not reach log index {index} within {limit:?}"), index)
         })
@@ -232,7 +235,10 @@ impl Gate {
             };
             match answer {
                 Ok(mark) => return mark,
-                Err(error) => tracing::debug!(node = self.leadership.node(), %error, "no read index yet"),
+                Err(error) => {
+                    probe!("read_index_not_confirmed");
+                    tracing::debug!(node = self.leadership.node(), %error, "no read index yet");
+                }
             }
             self.clock.sleep(READ_INDEX_PAUSE).await;
         }

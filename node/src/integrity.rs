@@ -21,6 +21,7 @@ use crate::state::records::Hash;
 use crate::state::snapshot::Image;
 use crate::state::spaces::Space;
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::wire::log::{DigestVote, OpenRound, command};
 use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver;
@@ -42,6 +43,8 @@ const SCRUB_ROWS_PER_SECOND: u64 = 20_000;
 const FILE_READ_MAX: Duration = Duration::from_millis(50);
 /// Until a record file that nobody gave is asked for again.
 const MEND_PAUSE: Duration = Duration::from_secs(5);
+/// How long a record file stays that nobody holds.
+const UNHELD_MAX: Duration = Duration::from_secs(10);
 /// Time that one look may read through spaces.
 const SCRUB_BUDGET: Duration = Duration::from_millis(20);
 /// Between two looks at how far the log is.
@@ -53,14 +56,15 @@ const DAMAGE_BYTES_MAX: usize = 200;
 
 /// Runs until the node stops. An error means that the state is damaged and nobody has another.
 pub async fn run(node: Arc<Node>) -> Result<(), String> {
-    let next_scrub = [Duration::ZERO; 2];
-    let mut task =
-        Task { voted: 0, rebuilt: None, caught_up: None, scrubbed: 0, scrubbed_file: None, next_scrub, node };
+    let (next_scrub, unheld_since) = ([Duration::ZERO; 2], None);
+    let (voted, rebuilt, caught_up, scrubbed, scrubbed_file) = Default::default();
+    let mut task = Task { node, voted, rebuilt, caught_up, scrubbed, scrubbed_file, next_scrub, unheld_since };
     loop {
         task.node.env.clock.sleep(STEP).await;
         task.open_round().await;
         task.scrub().await?;
         task.scrub_file().await?;
+        task.sweep_files().await?;
         task.vote().await;
         task.repair().await?;
     }
@@ -80,6 +84,8 @@ struct Task {
     scrubbed_file: Option<Hash>,
     /// When it is time again: for spaces, for files.
     next_scrub: [Duration; 2],
+    /// Since when there are record files that nobody holds.
+    unheld_since: Option<Duration>,
 }
 
 impl Task {
@@ -109,6 +115,9 @@ impl Task {
         let Some(round) = round else { return };
         let damage = self.node.state.damage().unwrap_or_default();
         let told = mine.is_some_and(|mine| mine.damage == damage);
+        if told && self.voted != round.log_index {
+            probe!("vote_counted_before");
+        }
         if told || (self.voted == round.log_index && damage.is_empty()) {
             return;
         }
@@ -177,6 +186,28 @@ impl Task {
         Ok(())
     }
 
+    /// Removes record files that a transfer still held when the snapshot that named them went. One that has broken off may
+    /// be taken up again: what it has fetched stays a while.
+    async fn sweep_files(&mut self) -> Result<(), String> {
+        let (state, now) = (&self.node.state, self.node.env.clock.monotonic());
+        if !state.records().unheld() {
+            self.unheld_since = None;
+            return Ok(());
+        }
+        if now.saturating_sub(*self.unheld_since.get_or_insert(now)) < UNHELD_MAX {
+            return Ok(());
+        }
+        self.unheld_since = None;
+        probe!("files_swept_between_snapshots");
+        let records = state.records().clone();
+        match state.in_files(move || records.sweep()).await.map_err(|e| e.to_string())? {
+            Ok(files) => tracing::info!(node = self.node.id, files, "record files that nobody holds are removed"),
+            // The next look tries again.
+            Err(error) => tracing::warn!(node = self.node.id, %error, "record files that nobody holds are not removed"),
+        }
+        Ok(())
+    }
+
     /// Reads the next record file through; how long the reading took. Others in the lane may keep it waiting for long: that
     /// is not paced by.
     async fn read_file(&mut self) -> Result<Duration, String> {
@@ -205,10 +236,12 @@ impl Task {
         let mender = Mender { node: node.id, network, pool, clock };
         match mender.fetch(node.state.records(), hash, &node.leadership.members()).await {
             Ok(from) => {
+                probe!("record_file_fetched");
                 tracing::info!(node = node.id, from, %hash, "the record file was fetched from another node");
                 true
             }
             Err(said) => {
+                probe!("record_file_written_anew");
                 tracing::warn!(node = node.id, said, %hash, "no other node has it; it is written anew from memory");
                 node.state.want_snapshot();
                 false
@@ -226,6 +259,9 @@ impl Task {
         let since = node.state.read().integrity.quarantined.get(&node.id).copied();
         // An older mark is of a state that is gone: the one that was read anew is voted on next.
         let marked = since != self.rebuilt && self.caught_up.is_some_and(|index| since > Some(index));
+        if since.is_some() && since <= self.caught_up {
+            probe!("mark_of_a_former_life");
+        }
         let due = marked || node.state.damage().is_some();
         if due && node.leadership.members().len() <= 1 {
             return Err(format!("{why}; there is no other member, so start the node again: it reads its disk anew"));
@@ -234,6 +270,7 @@ impl Task {
             tracing::error!(node = node.id, why, "quarantined");
         }
         if let Leader::Here { .. } = node.leadership.leader() {
+            probe!("quarantined_leader_hands_over");
             // Not handed over: the next look tries again.
             drop(node.admin.transfer(None).await);
             return Ok(());
@@ -253,7 +290,10 @@ impl Task {
                 // Damage may have been told without having come back through the log yet.
                 self.rebuilt = since.or(Some(self.voted));
             }
-            Err(error) => tracing::warn!(node = node.id, error, "the state was not rebuilt; it is tried again"),
+            Err(error) => {
+                probe!("rebuild_failed");
+                tracing::warn!(node = node.id, error, "the state was not rebuilt; it is tried again");
+            }
         }
         Ok(())
     }
@@ -301,6 +341,7 @@ impl Task {
             if node.env.clock.monotonic() >= deadline {
                 return Err(format!("the log did not reach its index {index} within {LOG_TIMEOUT:?}"));
             }
+            probe!("rebuild_waits_for_the_log");
             node.env.clock.sleep(LOG_STEP).await;
         }
         match node.state.replace(hold, data, meta, image).await.map_err(|e| e.to_string())? {

@@ -8,6 +8,7 @@ use crate::raft::net::{Connection, Network};
 use crate::raft::types::Member;
 use crate::state::Lost;
 use crate::state::records::{Hash, Records};
+use engram_probes::probe;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ impl Mender {
             }
             let missing = lost.files.missing().len();
             if missing == 0 {
+                probe!("record_files_fetched_before_the_start");
                 tracing::warn!(
                     node = self.node,
                     "lost record files were fetched from other members; all are there again"

@@ -14,6 +14,7 @@ use crate::raft::net::{Connection, PeerCalls};
 use crate::raft::types::{LeaderTerm, Payload, TypeConfig};
 use crate::session::{CHUNK_ROWS_MAX, Sequenced};
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::error::{Error, Kind, Result, WriteClass};
 use engram_proto::wire::log::{Chunk, Command, Entry, Outcome, Verdict, command, outcome};
 use engram_proto::wire::peer::ProposeRequest;
@@ -216,8 +217,14 @@ impl Proposer {
 fn classify(result: ClientWriteResult<TypeConfig>, leadership: &Leadership) -> Result<(u64, Outcome)> {
     match result {
         Ok(done) => Ok((done.log_id.index, done.data)),
-        Err(ClientWriteError::ForwardToLeader(_)) => Err(leadership.no_leader()),
-        Err(error) => Err(Error::in_doubt(format!("node {}: {error}", leadership.node()))),
+        Err(ClientWriteError::ForwardToLeader(_)) => {
+            probe!("proposal_not_by_the_leader");
+            Err(leadership.no_leader())
+        }
+        Err(error) => {
+            probe!("proposal_in_doubt");
+            Err(Error::in_doubt(format!("node {}: {error}", leadership.node())))
+        }
     }
 }
 

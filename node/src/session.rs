@@ -7,6 +7,7 @@
 
 use crate::spans::Span;
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::error::{Error, Result};
 use engram_proto::observation::{self, Shape};
 use engram_proto::wire::log::{Record, Verdict};
@@ -191,6 +192,7 @@ impl Door {
 
     /// Admission refused a chunk that left this door: its numbers are expected again.
     pub fn turn_back(&mut self, first_sequence: u64, error: Error) -> Refused {
+        probe!("rows_turned_back_at_the_door");
         if !mutant!("turned_back_numbers_are_gone") {
             self.next = self.next.min(first_sequence);
         }
@@ -204,6 +206,7 @@ impl Door {
             return Some(refused);
         }
         if attempt < self.attempt {
+            probe!("older_refusal_at_apply");
             // A number with another payload is news at any time, and nothing comes after it.
             return (refused.sequence < refused.expected).then_some(refused);
         }

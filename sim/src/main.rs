@@ -102,6 +102,7 @@ fn main() -> ExitCode {
         events: report.events,
         simulated_ms: report.simulated.as_millis() as u64,
         acked: report.acked,
+        probes: engram_probes::hits().map(|(name, hits)| (name.to_string(), hits)).collect(),
         violation: report.violation,
     };
     println!("{}", serde_json::to_string(&outcome).expect("plain data"));

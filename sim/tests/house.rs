@@ -10,10 +10,10 @@ const LONG_FUNCTIONS_MAX: usize = 6;
 /// Which crates of the workspace a crate may depend on.
 const ARROWS: [(&str, &[&str]); 7] = [
     ("proto", &[]),
-    ("index", &["engram-mutants"]),
+    ("index", &["engram-mutants", "engram-probes"]),
     ("chaos", &[]),
     ("clients/rust", &["engram-proto"]),
-    ("node", &["engram-proto", "engram-index", "engram-client", "engram-mutants"]),
+    ("node", &["engram-proto", "engram-index", "engram-client", "engram-mutants", "engram-probes"]),
     ("jepsen-lite", &["engram-client", "engram-proto", "engram-chaos"]),
     (
         "sim",
@@ -25,6 +25,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
             "engram-chaos",
             "engram-jepsen-lite",
             "engram-mutants",
+            "engram-probes",
             "tokio-seed",
         ],
     ),
@@ -157,4 +158,17 @@ fn every_planted_bug_has_a_name_that_is_known_and_one_place_at_least() {
     planted.sort();
     planted.dedup();
     assert_eq!(planted, engram_mutants::NAMES);
+}
+
+#[test]
+fn every_mark_of_the_code_stands_in_one_place() {
+    let mut marks: Vec<String> = Vec::new();
+    for (name, text) in sources() {
+        if name.starts_with("node/src/") || name.starts_with("index/src/") {
+            let names = text.split("probe!(\"").skip(1).filter_map(|rest| rest.split('"').next());
+            marks.extend(names.map(str::to_string));
+        }
+    }
+    marks.sort();
+    assert_eq!(marks, engram_probes::NAMES);
 }

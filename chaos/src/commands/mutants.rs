@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use engram_chaos::binary::{self, Purpose};
-use engram_chaos::generate::Request;
+use engram_chaos::generate::{Request, generate};
 use engram_chaos::mutants as planted;
 use engram_chaos::mutants_report::Hunted;
 use engram_chaos::plan::Plan;
@@ -32,7 +32,8 @@ pub fn mutants(args: &Mutants) -> Code {
     let deadline = args.pace.budget.map(|budget| Instant::now() + budget);
     let plain = simulator(&program, args.place.world);
     eprintln!("without a mutant: seeds {} to {}", args.from, end - 1);
-    let sweep_args = Sweep { seeds: args.from..end, jobs: args.pace.jobs(), deadline, done: &|_| false };
+    let sweep_args =
+        Sweep { seeds: args.from..end, jobs: args.pace.jobs(), deadline, done: &|_| false, plan: &generate };
     let (slowest, cpu_time) = match baseline(&plain, request, &sweep_args)? {
         Baseline::Clean { slowest_ms, cpu_time } => (slowest_ms, cpu_time),
         Baseline::Red => return Ok(1),

@@ -6,6 +6,7 @@
 use super::peer::PeerService;
 use crate::forward::IN_FLIGHT_MAX;
 use crate::proposer::Pending;
+use engram_probes::probe;
 use engram_proto::error::Error;
 use engram_proto::transport::timeout;
 use engram_proto::wire::log::Entry;
@@ -53,7 +54,10 @@ async fn propose(service: &PeerService, request: ForwardRequest) -> Next {
 async fn in_turn(service: &PeerService, entry: Entry) -> Result<Pending, Error> {
     let node = &service.0;
     let turn = timeout(&*node.world, INDEX_WAIT, node.admission.indexable()).await;
-    turn.ok_or_else(|| node.admission.late())?;
+    turn.ok_or_else(|| {
+        probe!("forwarded_entry_waited_too_long");
+        node.admission.late()
+    })?;
     node.proposer.forwarded(entry).await
 }
 

@@ -9,6 +9,7 @@ use super::spaces::{Origin, SPACES_MAX, Space};
 use crate::raft::types::{LogId, Membership, StoredMembership};
 use crate::spans::Traced;
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::error::{Error, Kind};
 use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
@@ -113,6 +114,9 @@ impl Data {
 
     fn vote(&mut self, vote: DigestVote) -> outcome::Kind {
         let late = !self.integrity.vote(vote, &self.membership);
+        if late {
+            probe!("vote_too_late");
+        }
         let quarantined = self.integrity.quarantined.keys().copied().collect();
         outcome::Kind::Vote(VoteOutcome { late, quarantined })
     }
@@ -240,6 +244,7 @@ impl Data {
             let result = if sequence < expected && !mutant!("repeat_appended") {
                 repeat(space, session.row(sequence), sequence, &record)
             } else if sequence > expected && !mutant!("gap_taken") {
+                probe!("gap_at_apply");
                 let text = format!("sequence {sequence} leaves a gap; send {expected} first");
                 Err(Error::invalid(text))
             } else {
@@ -281,9 +286,11 @@ fn repeat(space: &Space, row: Option<u32>, sequence: u64, record: &Record) -> Re
     let row = row.and_then(|row| space.rows.get(row));
     let row = row.ok_or_else(|| Error::invalid(format!("sequence {sequence} is not one; they start at 1")))?;
     if row.payload_hash != payload_hash(record) {
+        probe!("repeat_with_another_payload");
         let text = format!("sequence {sequence} was taken by another observation; numbers are not reused");
         return Err(Error::invalid(text));
     }
+    probe!("repeat_acked");
     Ok((row.log_index, true))
 }
 

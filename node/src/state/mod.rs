@@ -26,6 +26,7 @@ use crate::env::{Env, Lane, disk, run_on};
 use crate::raft::types::{LogId, Member, Payload, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::spans::Spans;
 use bytes::Bytes;
+use engram_probes::probe;
 use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -211,6 +212,7 @@ impl Machine {
         let begun = self.0.env.clock.monotonic();
         let mut data = self.0.data.write().unwrap_or_else(PoisonError::into_inner);
         if data.applied.is_some_and(|applied| applied.index >= log_id.index) {
+            probe!("entry_already_in_the_state");
             return Ok(None);
         }
         let mark = self.mark(&data);
@@ -308,6 +310,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
     async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Self> {
         if self.quarantined().is_some() {
             // What is damaged must not become what a restart begins with.
+            probe!("snapshot_not_taken_in_quarantine");
             return None;
         }
         // What was applied since goes into new files; graphs may be written again.
@@ -316,6 +319,7 @@ impl RaftStateMachine<TypeConfig> for Machine {
         match self.0.env.disk.available_bytes(&self.0.dir) {
             Ok(free) if free >= needed + needed / 4 + SNAPSHOT_ROOM_BYTES => Some(self.clone()),
             Ok(free) => {
+                probe!("snapshot_without_room");
                 tracing::warn!(node = self.0.node, free, "no room for a snapshot; the log is kept until there is");
                 None
             }

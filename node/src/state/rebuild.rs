@@ -11,6 +11,7 @@ use super::Machine;
 use super::apply::Data;
 use super::snapshot::{self, Image};
 use crate::raft::types::SnapshotMeta;
+use engram_probes::probe;
 use std::io;
 use std::sync::PoisonError;
 use tokio::sync::MutexGuard;
@@ -45,9 +46,13 @@ impl Machine {
         let node = self.0.node;
         match (before, after) {
             (None, Some(round)) => {
-                tracing::warn!(node, round, "marked: it differed from most voters; no reads until it agrees")
+                probe!("mark_comes");
+                tracing::warn!(node, round, "marked: it differed from most voters; no reads until it agrees");
             }
-            (Some(round), None) => tracing::info!(node, round, "unmarked: it agrees with most voters"),
+            (Some(round), None) => {
+                probe!("mark_goes");
+                tracing::info!(node, round, "unmarked: it agrees with most voters");
+            }
             _ => {}
         }
     }
@@ -80,12 +85,14 @@ impl Machine {
     pub async fn replace(&self, _hold: &Hold<'_>, data: Data, meta: SnapshotMeta, image: Image) -> io::Result<bool> {
         let index = meta.last_log_id.map_or(0, |id| id.index);
         if index < self.watermark().applied() {
+            probe!("rebuild_from_behind");
             return Ok(false);
         }
         self.save(meta, image).await?;
         let mark = self.mark(&data);
         *self.0.data.write().unwrap_or_else(PoisonError::into_inner) = data;
         *self.0.damage.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        probe!("snapshot_replaces_the_state");
         self.0.watermark.set_applied(index);
         self.0.watermark.set_snapshot(index);
         self.0.grown.notify_one();

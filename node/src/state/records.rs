@@ -168,6 +168,12 @@ impl Records {
         Held { records: self.clone(), hashes: Vec::new(), written: 0 }
     }
 
+    /// Whether a file is there that nobody holds.
+    pub fn unheld(&self) -> bool {
+        let files = self.files();
+        files.there.iter().chain(&files.damaged).any(|hash| !files.held.contains_key(hash))
+    }
+
     /// Removes files that nobody holds, and what was being written when a process died; how many files.
     pub fn sweep(&self) -> io::Result<usize> {
         for left in self.0.disk.list(&self.0.dir)?.iter().filter(|name| name.ends_with(".new")) {
@@ -178,13 +184,13 @@ impl Records {
         let gone = there.iter().chain(damaged.iter()).filter(|hash| !held.contains_key(hash));
         let gone: Vec<Hash> = gone.copied().collect();
         for hash in &gone {
-            there.remove(hash);
-            damaged.remove(hash);
             match self.0.disk.remove(&self.path(hash)) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
                 // One that was lost altogether is not there to be removed.
                 _ => {}
             }
+            there.remove(hash);
+            damaged.remove(hash);
         }
         if !gone.is_empty() {
             self.0.disk.sync_dir(&self.0.dir)?;
@@ -328,7 +334,9 @@ mod tests {
 
         std::fs::write(records.path(&second), b"sacond").expect("written");
         records.read(&second).expect_err("rot again");
+        assert!(!records.unheld());
         drop(two);
+        assert!(records.unheld());
         assert_eq!(records.sweep().expect("swept"), 1, "damaged, and held by nobody");
         assert!(!records.path(&second).exists());
         two = records.hold();

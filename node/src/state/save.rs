@@ -8,6 +8,7 @@ use super::{Machine, Saved};
 use crate::env::disk::is_full;
 use crate::env::{Disk, disk};
 use crate::raft::types::{Snapshot, SnapshotMeta, TypeConfig};
+use engram_probes::probe;
 use openraft::storage::RaftSnapshotBuilder;
 use std::io;
 use std::path::Path;
@@ -37,6 +38,7 @@ impl Machine {
         let path = self.0.dir.join(format!("{index:016x}.snap"));
         let disk = &*self.0.env.disk;
         if self.saved().is_some_and(|saved| saved.meta.last_log_id > meta.last_log_id) {
+            probe!("snapshot_older_than_the_last");
             return Ok(());
         }
         self.0.records.sync()?;
@@ -52,6 +54,7 @@ impl Machine {
 
     /// Gives back what was written for a snapshot that nobody holds any more, and waits a while.
     async fn wait_for_room(&self, error: &io::Error) -> io::Result<()> {
+        probe!("snapshot_waits_for_room");
         tracing::warn!(node = self.0.node, %error, "no room for a snapshot; it is tried again");
         let records = self.0.records.clone();
         self.in_files(move || records.sweep()).await??;

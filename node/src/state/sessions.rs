@@ -6,6 +6,7 @@
 //! Caps are part of the format: all replicas refuse at the same point.
 
 use engram_mutants::mutant;
+use engram_probes::probe;
 use engram_proto::error::{Error, Kind};
 use std::collections::BTreeMap;
 
@@ -106,6 +107,7 @@ impl Sessions {
 
     /// The error for a session that is not open.
     pub fn lost(&self, id: u64) -> Error {
+        probe!("session_is_lost");
         match self.tombstones.get(&id) {
             Some(tombstone) => Error::session_lost(
                 format!(
@@ -127,6 +129,7 @@ impl Sessions {
             return Err(self.lost(id));
         };
         if session.connection != connection {
+            probe!("session_superseded");
             let text = format!("session {id} was resumed by a newer connection; this one must stop");
             return Err(Error::new(Kind::Superseded, text));
         }
@@ -138,6 +141,7 @@ impl Sessions {
         let late = mutant!("live_session_expires");
         let idle = self.open.get(&id).is_some_and(|session| session.last_activity_ms <= last_activity_ms || late);
         if idle {
+            probe!("session_expires");
             self.end(id, last_log_index, now_ms);
         }
         idle

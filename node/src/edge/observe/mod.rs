@@ -16,6 +16,7 @@ use crate::session::{Door, Settled};
 use crate::spans::Context;
 use acks::Acks;
 use credit::{Amount, Credit};
+use engram_probes::probe;
 use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::wire::v1::{
     Ack, AckStage, FlowControl, FlowKind, ObserveBatch, ObserveRequest, ObserveResponse, Refused, observe_request,
@@ -119,6 +120,9 @@ impl Session {
                     Ok(())
                 }
                 Step::Stop => {
+                    if self.credit.in_flight().rows > 0 {
+                        probe!("stream_stops_with_rows_on_their_way");
+                    }
                     let text = format!("node {} is stopping; resume on another", self.node.id);
                     return Err(Error::in_doubt(text));
                 }
@@ -241,6 +245,9 @@ impl Session {
         let slow = pressure_permille >= crate::admission::SIGNAL_PERMILLE;
         if slow == self.slowed {
             return Ok(());
+        }
+        if slow {
+            probe!("slower_asked_for");
         }
         self.slowed = slow;
         let hint = self.flow(if slow { FlowKind::Slower } else { FlowKind::Faster });

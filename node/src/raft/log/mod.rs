@@ -30,6 +30,7 @@ pub use writer::Counters;
 use crate::env::{Clock, Disk, Lane, Open, Pool, run_on};
 use crate::metrics::Histogram;
 use crate::raft::types::{LogId, Vote};
+use engram_probes::probe;
 use state::{Op, State};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -321,6 +322,7 @@ impl Shared {
 
     /// Nothing is written any more: whoever waits or comes is told the cause.
     fn poison(&self, e: &io::Error, ops: VecDeque<Op>) {
+        probe!("log_is_poisoned");
         let dir = self.options.dir.display();
         let cause: Arc<str> = format!(
             "write-ahead log {dir}: {e}; what was not acknowledged may be lost, so this node stops: \

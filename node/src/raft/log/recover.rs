@@ -12,6 +12,7 @@ use super::record::{Record, View};
 use super::report::{OpenError, Recovery};
 use super::segment::{self, Segment, Span, widen};
 use crate::env::disk::{Disk, File, Open, read_exact_at};
+use engram_probes::probe;
 use std::path::{Path, PathBuf};
 use std::{collections::BTreeMap, io, sync::Arc};
 
@@ -293,10 +294,12 @@ fn torn(all: &[Found], end: &End) -> Result<Torn, OpenError> {
 /// taken for continuing.
 fn cut(disk: &dyn Disk, options: &Options, all: &[Found], end: &End, torn: &Torn) -> Result<(), OpenError> {
     for (slot, _) in &torn.later {
+        probe!("log_has_later_segments_than_its_end");
         disk.remove(&all[*slot].path)?;
         disk.sync_dir(&options.dir)?;
     }
     if let Some((slot, offset, used)) = torn.tail {
+        probe!("log_ends_in_a_torn_group");
         zero(&*all[slot].file, offset, used)?;
     }
     // What was read may never have been synced; from here on it counts.

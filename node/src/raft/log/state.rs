@@ -10,6 +10,7 @@ use super::record::View;
 use super::writer::Counters;
 use crate::env::File;
 use crate::raft::types::{Entry, LogId, TypeConfig, Vote};
+use engram_probes::probe;
 use openraft::EntryPayload;
 use openraft::storage::IOFlushed;
 use std::collections::{BTreeMap, VecDeque};
@@ -189,6 +190,7 @@ impl State {
         if self.now.last.is_none_or(|end| end.index < from) {
             return false;
         }
+        probe!("log_loses_a_suffix");
         self.index.truncate(from);
         while self.recent.entries.back().is_some_and(|entry| entry.log_id.index >= from) {
             self.recent.pop_last();

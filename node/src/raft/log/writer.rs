@@ -16,6 +16,7 @@ use crate::env::{Clock, Disk};
 use crate::metrics::{Histogram, Unit};
 use crate::raft::types::LogId;
 use engram_mutants::mutant;
+use engram_probes::probe;
 use std::collections::{BTreeMap, VecDeque};
 use std::{io, sync::Arc, time::Duration};
 
@@ -175,6 +176,7 @@ impl Writer {
                     }
                     self.buffer = batch.group.bytes;
                     if !self.begin_segment(need)? && !hoist_purge(ops) && !drop_roll(ops) {
+                        probe!("log_is_full");
                         return Ok(None);
                     }
                     batch = self.batch();
@@ -305,6 +307,7 @@ impl Writer {
             self.set_mark()?; // it never names a segment that is gone
             self.disk.remove(&segment::path(&self.options.dir, self.oldest))?;
             self.disk.sync_dir(&self.options.dir)?;
+            probe!("log_removes_a_segment");
             self.spans.remove(&self.oldest);
             self.oldest += 1;
             self.space_asked = None;
