@@ -212,7 +212,26 @@ impl Encoder {
     /// How far apart two codes are; smaller is nearer.
     #[inline(always)]
     pub(crate) fn distance(&self, measure: Measure, a: &Code, b: &Code) -> u32 {
-        let dot = self.dot(a.fine, b.fine);
+        self.apart(measure, a, b, self.dot(a.fine, b.fine))
+    }
+
+    /// The same of four at once, which costs less than four times one.
+    #[inline(always)]
+    pub(crate) fn distances(&self, measure: Measure, a: &Code, rows: &[Code; 4]) -> [u32; 4] {
+        // Written out: an array's `map` is compiled for any CPU, and is called.
+        let [b, c, d, e] = rows;
+        let dots = match self.wide {
+            true => {
+                [self.dot(a.fine, b.fine), self.dot(a.fine, c.fine), self.dot(a.fine, d.fine), self.dot(a.fine, e.fine)]
+            }
+            false => self.kernels.dots_narrow(a.fine, [b.fine, c.fine, d.fine, e.fine]),
+        };
+        let apart = |b: &Code, dot: i32| self.apart(measure, a, b, dot);
+        [apart(b, dots[0]), apart(c, dots[1]), apart(d, dots[2]), apart(e, dots[3])]
+    }
+
+    #[inline(always)]
+    fn apart(&self, measure: Measure, a: &Code, b: &Code, dot: i32) -> u32 {
         match measure {
             Measure::Angle => a.weight.square.wrapping_add(b.weight.square).wrapping_sub((2 * dot) as u32),
             Measure::Euclid => euclid(&a.weight, &b.weight, dot),

@@ -150,6 +150,13 @@ impl Codes {
         self.encoder.distance(measure, code, &self.fine(row))
     }
 
+    /// The same of four rows.
+    #[inline(always)]
+    pub(crate) fn distances(&self, measure: Measure, code: &Code, rows: [u32; 4]) -> [u32; 4] {
+        let [a, b, c, d] = rows;
+        self.encoder.distances(measure, code, &[self.fine(a), self.fine(b), self.fine(c), self.fine(d)])
+    }
+
     /// Hash of the row's number and codes, for the digest.
     pub(crate) fn hash(&self, row: u32, salt: u64) -> u64 {
         let code = self.code(row);

@@ -213,8 +213,14 @@ impl View<'_> {
     #[inline(always)]
     fn refine(&self, probe: &Code, walk: &mut Walk) {
         walk.distances.resize(walk.todo.len(), 0);
-        for (&slot, distance) in walk.todo.iter().zip(&mut walk.distances) {
-            *distance = self.codes.distance(self.measure, probe, self.layer.row(slot));
+        let (fours, rest) = walk.todo.as_chunks::<4>();
+        let (out, out_rest) = walk.distances.as_chunks_mut::<4>();
+        let row = |slot| self.layer.row(slot);
+        for (&[a, b, c, d], out) in fours.iter().zip(out) {
+            *out = self.codes.distances(self.measure, probe, [row(a), row(b), row(c), row(d)]);
+        }
+        for (&slot, out) in rest.iter().zip(out_rest) {
+            *out = self.codes.distance(self.measure, probe, self.layer.row(slot));
         }
     }
 }

@@ -154,11 +154,18 @@ impl Window {
 pub(super) fn fill_in(codes: &Codes, layer: &Layer, measure: Measure, code: &Code, near: &mut [Near]) {
     let ahead = |slot: u32| codes.prefetch_fine(layer.row(slot));
     near.iter().take(AHEAD).for_each(|near| ahead(near.1));
-    for i in 0..near.len() {
-        if let Some(later) = near.get(i + AHEAD) {
-            ahead(later.1);
+    let mut at = 0;
+    let row = |near: &Near| layer.row(near.1);
+    while let Some([a, b, c, d]) = near.get(at..at + 4) {
+        let found = codes.distances(measure, code, [row(a), row(b), row(c), row(d)]);
+        for (near, found) in near[at..at + 4].iter_mut().zip(found) {
+            near.0 = found;
         }
-        near[i].0 = codes.distance(measure, code, layer.row(near[i].1));
+        at += 4;
+        near[at..].iter().skip(AHEAD - 4).take(4).for_each(|near| ahead(near.1));
+    }
+    for near in &mut near[at..] {
+        near.0 = codes.distance(measure, code, layer.row(near.1));
     }
 }
 
@@ -188,11 +195,14 @@ pub(super) fn stands_out(
     slot: u32,
     kept: &[u32],
 ) -> bool {
-    let code = codes.fine(layer.row(slot));
-    for &other in kept {
-        if codes.distance(measure, &code, layer.row(other)) < distance.max(1) {
+    let (code, least) = (codes.fine(layer.row(slot)), distance.max(1));
+    let (fours, rest) = kept.as_chunks::<4>();
+    let row = |slot| layer.row(slot);
+    for &[a, b, c, d] in fours {
+        let [a, b, c, d] = codes.distances(measure, &code, [row(a), row(b), row(c), row(d)]);
+        if a.min(b).min(c.min(d)) < least {
             return false;
         }
     }
-    true
+    rest.iter().all(|&other| codes.distance(measure, &code, layer.row(other)) >= least)
 }

@@ -223,6 +223,37 @@ pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     total(_mm256_add_epi32(sums[0], sums[1]))
 }
 
+/// Four products with one vector, whose sums are folded together.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+    let ones = _mm256_set1_epi16(1);
+    let mut sums = [_mm256_setzero_si256(); 4];
+    let [b, c, d, e] = rows;
+    let pairs = b.as_chunks::<32>().0.iter().zip(c.as_chunks::<32>().0);
+    let pairs = pairs.zip(d.as_chunks::<32>().0.iter().zip(e.as_chunks::<32>().0));
+    for (a, ((b, c), (d, e))) in a.as_chunks::<32>().0.iter().zip(pairs) {
+        // SAFETY: a chunk holds 32 bytes.
+        let a = unsafe { _mm256_loadu_si256(a.as_ptr().cast()) };
+        for (sum, row) in sums.iter_mut().zip([b, c, d, e]) {
+            // SAFETY: as above.
+            let row = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
+            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, row), ones));
+        }
+    }
+    let all = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));
+    lanes(_mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256::<1>(all)))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn lanes(of: __m128i) -> [i32; 4] {
+    let mut out = [0; 4];
+    // SAFETY: `out` holds 16 bytes.
+    unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), of) }
+    out
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn dot_wide(a: &[u8], b: &[u8]) -> i32 {

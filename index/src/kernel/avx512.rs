@@ -159,6 +159,31 @@ pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     summed(a, b, |sum, a, b| _mm512_dpbusd_epi32(sum, a, b))
 }
 
+/// Four products with one vector: their sums are folded together, which at few dimensions is most of the work.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+    let mut sums = [_mm512_setzero_si512(); 4];
+    let [b, c, d, e] = rows;
+    let pairs = b.as_chunks::<64>().0.iter().zip(c.as_chunks::<64>().0);
+    let pairs = pairs.zip(d.as_chunks::<64>().0.iter().zip(e.as_chunks::<64>().0));
+    for (a, ((b, c), (d, e))) in a.as_chunks::<64>().0.iter().zip(pairs) {
+        // SAFETY: a chunk holds 64 bytes.
+        let a = unsafe { _mm512_loadu_si512(a.as_ptr().cast()) };
+        for (sum, row) in sums.iter_mut().zip([b, c, d, e]) {
+            // SAFETY: as above.
+            let row = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
+            *sum = _mm512_dpbusd_epi32(*sum, a, row);
+        }
+    }
+    let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (ab, cd) = (pair(sums[0], sums[1]), pair(sums[2], sums[3]));
+    // Each lane of 128 bits: a part of each of the four sums.
+    let all = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    let half = _mm256_add_epi32(_mm512_castsi512_si256(all), _mm512_extracti64x4_epi64::<1>(all));
+    avx2::lanes(_mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half)))
+}
+
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn dot_wide(a: &[u8], b: &[u8]) -> i32 {

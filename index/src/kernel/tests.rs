@@ -81,7 +81,10 @@ proptest! {
             if words > 0 {
                 kernels.hamming_run(&flat[..count * words], &query, &mut run);
             }
-            (gathered, run, kernels.dot_narrow(&narrow(0), &narrow(7)), kernels.dot_wide(&wide(0), &wide(7)))
+            let rows = [7, 11, 13, 17].map(narrow);
+            let dots = kernels.dots_narrow(&narrow(0), rows.each_ref().map(Vec::as_slice));
+            assert_eq!(dots, rows.each_ref().map(|row| kernels.dot_narrow(&narrow(0), row)));
+            (gathered, run, dots, kernels.dot_wide(&wide(0), &wide(7)))
         };
         let expected = measured(Kernels::SCALAR);
         for fast in Kernels::all() {
@@ -101,6 +104,7 @@ fn the_set_that_the_machine_is_to_have_is_there() {
 fn the_largest_codes_do_not_overflow() {
     for kernels in Kernels::all() {
         assert_eq!(kernels.dot_narrow(&[127; 4096], &[127; 4096]), 4096 * 127 * 127);
+        assert_eq!(kernels.dots_narrow(&[127; 4096], [&[127; 4096]; 4]), [4096 * 127 * 127; 4]);
         let least: Vec<u8> = (-4096i16).to_le_bytes().repeat(64);
         assert_eq!(kernels.dot_wide(&least, &least), 64 << 24);
     }
