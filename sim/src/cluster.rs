@@ -1,7 +1,7 @@
 //! The nodes of a run: what survives a crash (disk, skew), and what each life gets new (pool, seed).
 
 use crate::clock::{SimClock, Skew};
-use crate::disk::{SYNC_FAILED, SimDisk};
+use crate::disk::{POWER_OFF, SYNC_FAILED, SimDisk};
 use crate::net::Traced;
 use crate::observe::Observer;
 use crate::pool::SimPool;
@@ -126,7 +126,9 @@ impl Cluster {
             let ended = engram_node::run_with(env, config, std::future::pending(), door).await;
             let why = format!("node {node} stopped by itself: {ended:?}");
             // Whoever was told of a failed sync must stop, and say that this is why.
-            if cluster.0.disks[&node].sync_failed() && why.contains(SYNC_FAILED) {
+            let disk = &cluster.0.disks[&node];
+            let failed = disk.sync_failed() && why.contains(SYNC_FAILED);
+            if failed || disk.power_is_off() && why.contains(POWER_OFF) {
                 cluster.0.trace.event(format_args!("n{node} stopped, as its disk failed"));
                 return std::future::pending().await;
             }
@@ -181,6 +183,16 @@ impl Cluster {
     pub fn fail_next_sync(&self, node: u64) {
         self.0.trace.event(format_args!("n{node} will have a sync fail"));
         self.0.disks[&node].fail_next_sync();
+    }
+
+    /// The power of a node is about to go: its disk is the first to know.
+    pub fn power_fails_soon(&self, node: u64) {
+        self.0.disks[&node].fail_power_soon();
+    }
+
+    /// Whether a node's disk has met the end of power.
+    pub fn power_is_off(&self, node: u64) -> bool {
+        self.0.disks[&node].power_is_off()
     }
 
     /// A node's disk takes no more bytes, or as many as it could before.

@@ -7,10 +7,12 @@
 //!
 //! Invariant `durable_means_synced`. Not modelled: misdirected writes, and syncs that lie.
 
+mod file;
 mod image;
 
 use engram_node::env::{Disk, File, Open, Seed};
-use image::{Change, Content, NameChange, rename};
+use file::SimFile;
+use image::{Content, NameChange, rename};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +22,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What a sync that was made to fail says.
 pub const SYNC_FAILED: &str = "the sync failed";
+/// What operations say once the power has failed.
+pub const POWER_OFF: &str = "the power is off";
+/// Operations that may still pass before power fails "soon": a write and its sync are two.
+const SOON_OPERATIONS: std::ops::Range<u64> = 0..3;
 /// The capacity of a disk that is not full.
 const ROOMY: u64 = 1 << 40;
 
@@ -61,10 +67,14 @@ impl Inner {
     /// Counts an operation; an error once power has failed.
     fn operate(&mut self) -> io::Result<()> {
         self.operations += 1;
-        match self.power_fails_at.is_some_and(|at| self.operations > at) {
-            true => Err(io::Error::other("the power is off")),
+        match self.power_is_off() {
+            true => Err(io::Error::other(POWER_OFF)),
             false => Ok(()),
         }
+    }
+
+    fn power_is_off(&self) -> bool {
+        self.power_fails_at.is_some_and(|at| self.operations > at)
     }
 
     fn room(&self, more: u64) -> io::Result<()> {
@@ -163,6 +173,18 @@ impl SimDisk {
     /// Every changing operation after the first `operations` fails, until [`Self::power_loss`].
     pub fn fail_power_after(&self, operations: u64) {
         self.inner().power_fails_at = Some(operations);
+    }
+
+    /// Power fails within the next few operations, between a write and its sync, perhaps; until [`Self::power_loss`] they fail.
+    pub fn fail_power_soon(&self) {
+        let mut inner = self.inner();
+        let more = inner.rng.random_range(SOON_OPERATIONS);
+        inner.power_fails_at = Some(inner.operations + more);
+    }
+
+    /// Whether an operation has met the end of power.
+    pub fn power_is_off(&self) -> bool {
+        self.inner().power_is_off()
     }
 
     /// Flips a bit of a file, in both images: rot.
@@ -268,85 +290,6 @@ impl Drop for Lock {
         if inner.generation == self.generation {
             inner.locks.remove(&self.path);
         }
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    file: u64,
-    generation: u64,
-    writable: bool,
-}
-
-impl SimFile {
-    fn with<T>(&self, work: impl FnOnce(&mut Inner, u64) -> io::Result<T>) -> io::Result<T> {
-        let mut inner = self.disk.inner();
-        if inner.generation != self.generation {
-            return Err(io::Error::other("the file was opened before a crash"));
-        }
-        work(&mut inner, self.file)
-    }
-
-    fn change(&self, change: Change) -> io::Result<()> {
-        if !self.writable {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
-        self.with(|inner, file| {
-            inner.operate()?;
-            let before = inner.files[&file].live.len() as u64;
-            let after = match &change {
-                Change::Length(length) => *length,
-                Change::Write(offset, bytes) => before.max(offset + bytes.len() as u64),
-            };
-            inner.room(after.saturating_sub(before))?;
-            inner.files.get_mut(&file).expect("open files are there").change(change);
-            Ok(())
-        })
-    }
-}
-
-impl File for SimFile {
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.with(|inner, file| {
-            let live = &inner.files[&file].live;
-            let from = live.get(offset as usize..).unwrap_or_default();
-            let count = from.len().min(into.len());
-            into[..count].copy_from_slice(&from[..count]);
-            Ok(count)
-        })
-    }
-
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.change(Change::Write(offset, bytes.to_vec()))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.with(|inner, file| {
-            inner.operate()?;
-            if inner.fail_syncs > 0 {
-                inner.fail_syncs -= 1;
-                inner.sync_failed = true;
-                inner.files.get_mut(&file).expect("open files are there").forsake();
-                return Err(io::Error::other(SYNC_FAILED));
-            }
-            inner.files.get_mut(&file).expect("open files are there").sync();
-            Ok(())
-        })
-    }
-
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        match self.len()? < len {
-            true => self.change(Change::Length(len)),
-            false => Ok(()),
-        }
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::Length(len))
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.with(|inner, file| Ok(inner.files[&file].live.len() as u64))
     }
 }
 

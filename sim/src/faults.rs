@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Between two attempts to change the members.
 const PAUSE: Duration = Duration::from_millis(300);
+/// Steps of virtual time in which a node whose power goes may meet that in the middle of its disk's work; then it goes.
+const POWER_FADES_MS: u64 = 30;
 /// How long a newcomer's removal may take, faults and all.
 const REMOVAL_LIMIT: Duration = Duration::from_secs(60);
 
@@ -52,6 +54,7 @@ impl Faults {
                     let transfer = async move { drop(client.transfer_leader(Some(node)).await) };
                     drop(Rt::spawn(transfer));
                 }
+                Kind::PowerLoss { ref nodes } if action.begins => self.lose_power(nodes.clone()).await,
                 _ => self.apply(&action.fault.kind, action.begins),
             }
         }
@@ -59,6 +62,24 @@ impl Faults {
             stay.await.map_err(|e| format!("the administrator died: {e}"))??;
         }
         Ok(())
+    }
+
+    /// Between a write and its sync, where the disk draws that; a node is dead once its disk has met it.
+    async fn lose_power(&self, mut nodes: Vec<u64>) {
+        nodes.iter().for_each(|&node| self.cluster.power_fails_soon(node));
+        for step in 0..=POWER_FADES_MS {
+            nodes.retain(|&node| {
+                let gone = step == POWER_FADES_MS || self.cluster.power_is_off(node);
+                if gone {
+                    self.hands.act(Act::Crash { node, power: true });
+                }
+                !gone
+            });
+            if nodes.is_empty() {
+                return;
+            }
+            self.env.clock.sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn apply(&self, kind: &Kind, begins: bool) {
@@ -78,9 +99,6 @@ impl Faults {
                 pairs(nodes).for_each(|(a, b)| hands.act(Act::Delay { a, b, max_ms }));
             }
             Kind::Crash { node } if begins => hands.act(Act::Crash { node: *node, power: false }),
-            Kind::PowerLoss { nodes } if begins => {
-                nodes.iter().for_each(|&node| hands.act(Act::Crash { node, power: true }));
-            }
             Kind::Crash { node } => hands.act(Act::Restart { node: *node }),
             Kind::PowerLoss { nodes } => nodes.iter().for_each(|&node| hands.act(Act::Restart { node })),
             Kind::Pause { node } => hands.act(Act::Pause { node: *node, still: begins }),
