@@ -190,6 +190,11 @@ fn is_origin(text: &str) -> bool {
     rest.is_some_and(|rest| !rest.contains('@') && rest.parse::<http::uri::Authority>().is_ok())
 }
 
+/// Whether it is `host:port`.
+pub(crate) fn is_address(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok())
+}
+
 /// Whether only this machine can reach `host:port`. Names but `localhost` may mean anything, and are not looked up.
 fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
@@ -254,8 +259,7 @@ impl Config {
             return Err("cluster is empty or over 128 bytes; give the cluster a short name".into());
         }
         for (key, address) in [("listen", &self.listen), ("peer_listen", &self.peer_listen)] {
-            let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
-            if port.is_none_or(|port| port.parse::<u16>().is_err()) {
+            if !is_address(address) {
                 return Err(format!("{key} is {address:?}; write host:port, as 127.0.0.1:7600"));
             }
             if !self.insecure_listen && !is_loopback(address) {

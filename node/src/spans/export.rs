@@ -1,9 +1,10 @@
 //! Spans to a collector, by OTLP over gRPC.
 //!
-//! Once a second what waits is sent, or earlier when much does. A collector that does not take it loses those spans: they
-//! are counted, one line in the log says so, and one says when it takes them again.
+//! Once a second what waits is sent. A collector that does not take it loses those spans: they are counted, one line in
+//! the log says so, and one says when it takes them again.
 
 use super::{Done, Shared, Value, hold};
+use crate::config::is_address;
 use crate::node::Node;
 use engram_proto::transport::{Channel, timeout};
 use engram_proto::wire::otlp::{
@@ -26,17 +27,16 @@ const EXPORT_TIMEOUT: Duration = Duration::from_secs(5);
 pub fn address(endpoint: &str) -> Result<&str, String> {
     let address = endpoint.strip_prefix("http://").unwrap_or(endpoint);
     let address = address.strip_suffix('/').unwrap_or(address);
-    let port = address.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
-    match port.is_some_and(|port| port.parse::<u16>().is_ok()) && !address.contains('/') {
+    match is_address(address) && !address.contains('/') {
         true => Ok(address),
         false => Err(format!(
-            "telemetry.otlp_endpoint is {endpoint:?}; write host:port of a collector's OTLP over gRPC, \
-                              as 127.0.0.1:4317, or leave it empty; TLS is not spoken"
+            "telemetry.otlp_endpoint is {endpoint:?}; write host:port of a collector's OTLP over gRPC, as 127.0.0.1:4317, or \
+             leave it empty; TLS is not spoken"
         )),
     }
 }
 
-/// Runs until the node stops; its last spans go out before.
+/// Runs until the node stops; what waits then is sent.
 pub async fn run(node: Arc<Node>) -> Result<(), String> {
     let Some(shared) = node.spans.0.clone() else { return std::future::pending().await };
     let channel = Channel::new(node.world.clone(), address(&node.config.telemetry.otlp_endpoint)?, CONNECT_TIMEOUT);
@@ -107,8 +107,7 @@ impl Exporter {
     fn request(&self, spans: Vec<Done>) -> ExportTraceServiceRequest {
         let clock = &self.node.env.clock;
         // One offset for all of a request: durations stay exact, whatever the wall clock does.
-        let zero = u128::from(clock.wall_ms()) * 1_000_000
-            - clock.monotonic().as_nanos().min(u128::from(clock.wall_ms()) * 1_000_000);
+        let zero = (u128::from(clock.wall_ms()) * 1_000_000).saturating_sub(clock.monotonic().as_nanos());
         let at = |time: Duration| (zero + time.as_nanos()) as u64;
         let span = |done: Done| otlp::Span {
             trace_id: done.own.trace.to_vec().into(),

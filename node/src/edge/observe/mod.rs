@@ -48,8 +48,8 @@ where
     S: Stream<Item = Incoming> + Send + Unpin,
 {
     let mut incoming = incoming;
-    let ended = match open::open(&node, &mut incoming, &out).await {
-        Ok(Some(session)) => Session { caller, ..session }.run(incoming).await,
+    let ended = match open::open(&node, caller, &mut incoming, &out).await {
+        Ok(Some(session)) => session.run(incoming).await,
         Ok(None) => Ok(()),
         Err(error) => Err(error),
     };

@@ -7,6 +7,7 @@ use crate::edge::own::Own;
 use crate::edge::{FIRST_MESSAGE_TIMEOUT, unreadable};
 use crate::node::Node;
 use crate::session::Door;
+use crate::spans::Context;
 use engram_proto::error::{Error, Result, WriteClass};
 use engram_proto::observation::Shape;
 use engram_proto::transport::timeout;
@@ -51,7 +52,12 @@ impl Terms {
 }
 
 /// Opens the session; `None` when the client is gone. Rows before a resume are as the terms say when it is answered.
-pub(super) async fn open<S>(node: &Arc<Node>, incoming: &mut S, out: &Out) -> Result<Option<Session>>
+pub(super) async fn open<S>(
+    node: &Arc<Node>,
+    caller: Option<Context>,
+    incoming: &mut S,
+    out: &Out,
+) -> Result<Option<Session>>
 where
     S: Stream<Item = Incoming> + Send + Unpin,
 {
@@ -68,7 +74,7 @@ where
     if terms.nodes > 1 {
         until_searchable(node, opened.last_log_index, terms.nodes, RESUME_TIMEOUT).await?;
     }
-    let session = Session::new(node, out, terms, &opened, shape);
+    let session = Session::new(node, caller, out, terms, &opened, shape);
     let answer = SessionOpened {
         session: opened.session,
         incarnation: node.incarnation(),
@@ -125,7 +131,14 @@ async fn shape(node: &Node, index: u64, space: &str) -> Result<Shape> {
 }
 
 impl Session {
-    fn new(node: &Arc<Node>, out: &Out, terms: Terms, opened: &SessionOutcome, shape: Shape) -> Self {
+    fn new(
+        node: &Arc<Node>,
+        caller: Option<Context>,
+        out: &Out,
+        terms: Terms,
+        opened: &SessionOutcome,
+        shape: Shape,
+    ) -> Self {
         // A chunk has a row at least, so chunks in flight never outnumber the credit.
         let full =
             Amount { rows: node.config.stream.credit_rows as usize, bytes: node.config.stream.credit_bytes as usize };
@@ -140,7 +153,7 @@ impl Session {
             feed: node.admission.feed(terms.priority),
             own: Own::new(opened.last_log_index),
             credit: Credit::new(full),
-            caller: None,
+            caller,
             paused: false,
             slowed: false,
             _live: node.live.enter(opened.session),
