@@ -8,6 +8,7 @@ use crate::{
     code::{Code, Encoded},
     forget::Snapshot,
     graph::Graph,
+    kernel::Work,
     vector::{Exact, Originals},
 };
 use std::ops::Range;
@@ -67,13 +68,40 @@ pub(crate) fn candidates(
         best.near.iter_mut().for_each(|near| near.0 = codes.distance(measure, cue, near.1));
         best.near.sort_unstable();
     } else {
-        for row in range {
-            let distance = codes.distance(measure, cue, row);
-            best.offer(distance, row, filter);
+        codes.encoder.kernels.enter(ByFine { graph, cue, range, best: &mut best, filter });
+    }
+    best.near
+}
+
+/// Offers every row of a range by its fine distance.
+struct ByFine<'a> {
+    graph: &'a Graph,
+    cue: &'a Code<'a>,
+    range: Range<u32>,
+    best: &'a mut Best,
+    filter: &'a dyn Fn(u32) -> bool,
+}
+
+impl Work for ByFine<'_> {
+    type Done = ();
+
+    #[inline(always)]
+    fn run(self) {
+        let Self { graph, cue, range, best, filter } = self;
+        let (codes, measure) = (&graph.codes, graph.codes.encoder.search_measure());
+        let mut row = range.start;
+        while range.end - row >= 4 {
+            let four = [row, row + 1, row + 2, row + 3];
+            for (distance, row) in codes.distances(measure, cue, four).into_iter().zip(four) {
+                best.offer(distance, row, filter);
+            }
+            row += 4;
+        }
+        for row in row..range.end {
+            best.offer(codes.distance(measure, cue, row), row, filter);
         }
         best.finish();
     }
-    best.near
 }
 
 fn by_bits(graph: &Graph, cue: &Code, range: Range<u32>, best: &mut Best, filter: &dyn Fn(u32) -> bool) {

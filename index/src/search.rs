@@ -10,11 +10,12 @@ use crate::{
     epoch::{Epoch, State},
     forget::Snapshot,
     graph::{Descent, Entries, Graph},
+    kernel::Work,
     scan::{self, Cue, Hit},
     vector::Originals,
     walk::{Limits, WALKS, Walk},
 };
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 /// What a recall asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,19 +50,23 @@ impl Readers {
     /// Sets that are kept; more readers at once make their own and drop them.
     const KEPT: usize = 32;
 
-    #[inline(always)]
-    fn with<R>(&self, walks: usize, work: impl FnOnce(&mut [Walk]) -> R) -> R {
-        let lock = || self.0.lock().expect("nothing panics with the sets locked");
-        let mut set = lock().pop().unwrap_or_default();
+    fn sets(&self) -> MutexGuard<'_, Vec<Vec<Walk>>> {
+        self.0.lock().expect("nothing panics with the sets locked")
+    }
+
+    fn take(&self, walks: usize) -> Vec<Walk> {
+        let mut set = self.sets().pop().unwrap_or_default();
         if set.len() < walks {
             set.resize_with(walks, Walk::default);
         }
-        let result = work(&mut set[..walks]);
-        let mut kept = lock();
-        if kept.len() < Self::KEPT {
-            kept.push(set);
+        set
+    }
+
+    fn give_back(&self, walks: Vec<Walk>) {
+        let mut sets = self.sets();
+        if sets.len() < Self::KEPT {
+            sets.push(walks);
         }
-        result
     }
 }
 
@@ -87,11 +92,10 @@ pub(crate) fn search(
     let forgets = params.at.forgets.min(graph.forgets.count());
     let lives = |row: u32| graph.forgets.lives(row, forgets) && filter(row);
     let passes: &dyn Fn(u32) -> bool = if forgets == 0 { filter } else { &lives };
-    let mut near = vec![Near::new(); cues.len()];
-    if params.k > 0 {
-        let kernels = &graph.codes.encoder.kernels;
-        kernels.enter(|| walked(graph, readers, &state, cues, ef, visible, passes, &mut near));
-    }
+    let near = match params.k {
+        0 => vec![Near::new(); cues.len()],
+        _ => graph.codes.encoder.kernels.enter(Walked { graph, readers, state: &state, cues, ef, visible, passes }),
+    };
     let found = cues.iter().zip(near).map(|(cue, mut near)| {
         if params.k > 0 && tail_scanned > 0 && !engram_mutants::mutant!("tail_not_scanned") {
             let tail = tail.clone();
@@ -105,29 +109,33 @@ pub(crate) fn search(
 }
 
 /// The nearest rows of the graph: by walks, or by a scan where so few rows pass that a walk would see more.
-#[inline(always)]
-#[expect(clippy::too_many_arguments, reason = "a step of `search`, apart because it is compiled for the kernels' CPU")]
-fn walked(
-    graph: &Graph,
-    readers: &Readers,
-    state: &State,
-    cues: &[&Cue],
+struct Walked<'a> {
+    graph: &'a Graph,
+    readers: &'a Readers,
+    state: &'a State,
+    cues: &'a [&'a Cue],
     ef: usize,
     visible: u32,
-    passes: &dyn Fn(u32) -> bool,
-    near: &mut [Near],
-) {
-    let rows = state.epoch.rows;
-    if rows == 0 || visible == 0 {
-        return;
-    }
-    let measure = graph.codes.encoder.search_measure();
-    // The graph links what is near, and a long vector far away may have the greater inner product.
-    let ef = if measure == Measure::Inner { ef.saturating_mul(2) } else { ef };
-    let code = |at: usize| -> Code<'_> { cues[at].encoded.code() };
-    let scanned = |at: usize| scan::candidates(graph, &code(at), 0..rows.min(visible), ef.max(SCANNED_MIN), passes);
-    let mut cut_short = Vec::new();
-    readers.with(cues.len().min(WALKS), |walks| {
+    passes: &'a dyn Fn(u32) -> bool,
+}
+
+impl Work for Walked<'_> {
+    type Done = Vec<Near>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<Near> {
+        let Self { graph, readers, state, cues, ef, visible, passes } = self;
+        let mut near = vec![Near::new(); cues.len()];
+        let rows = state.epoch.rows;
+        if rows == 0 || visible == 0 {
+            return near;
+        }
+        let measure = graph.codes.encoder.search_measure();
+        // The graph links what is near, and a long vector far away may have the greater inner product.
+        let ef = if measure == Measure::Inner { ef.saturating_mul(2) } else { ef };
+        let code = |at: usize| -> Code<'_> { cues[at].encoded.code() };
+        let mut set = readers.take(cues.len().min(WALKS));
+        let walks = &mut set[..cues.len().min(WALKS)];
         // Who asks for more wants no cluster missed, and a large graph has more of them; a narrow beam in a small graph
         // would pay more for a wide descent than it finds.
         let width = (ef / 16).max(rows as usize >> 17).clamp(1, Entries::MOST);
@@ -139,10 +147,15 @@ fn walked(
         let start = |at: usize| (code(at), entries[at]);
         let passes = if engram_mutants::mutant!("forget_missed_in_the_graph") { &(|_: u32| true) } else { passes };
         let answers = |row| row < visible && passes(row);
+        let mut cut_short = Vec::new();
         view.run(walks, &limits, cues.len(), start, answers, |done| match done.cut_short {
             true => cut_short.push(done.job),
             false => near[done.job].extend(done.beam.found()),
         });
-    });
-    cut_short.into_iter().for_each(|at| near[at] = scanned(at));
+        readers.give_back(set);
+        for at in cut_short {
+            near[at] = scan::candidates(graph, &code(at), 0..rows.min(visible), ef.max(SCANNED_MIN), passes);
+        }
+        near
+    }
 }

@@ -10,6 +10,7 @@ use crate::{
     code::{Code, Measure, Traverse},
     codes::Codes,
     graph::{Entries, Graph},
+    kernel::Work,
     layer::Layer,
     walk::{Done, Limits},
     workers::collect,
@@ -35,8 +36,18 @@ pub(super) struct Chosen {
     pub(super) parents: Vec<u32>,
 }
 
-/// A candidate by (distance, slot).
-pub(super) type Near = (u32, u32);
+/// A candidate: distance << 32 | slot. One number, because many are sorted.
+pub(super) type Near = u64;
+
+#[inline(always)]
+pub(super) fn slot(near: Near) -> u32 {
+    near as u32
+}
+
+#[inline(always)]
+pub(super) fn distance(near: Near) -> u32 {
+    (near >> 32) as u32
+}
 
 pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chosen> {
     let window = Window::new(part.graph, layer, members);
@@ -44,14 +55,33 @@ pub(super) fn choose(part: &Part, layer: &Layer, members: &[Member]) -> Vec<Chos
     let parts = collect(part.workers, members.len().div_ceil(size), size, |at| {
         let from = at * size;
         let members = &members[from..members.len().min(from + size)];
-        part.graph.codes.encoder.kernels.enter(|| chunk(part, layer, members, from, &window))
+        part.graph.codes.encoder.kernels.enter(Chunk { part, layer, members, from, window: &window })
     });
     parts.into_iter().flatten().collect()
 }
 
+/// Neighbours in the batch's order, the first of which stands at `from`.
+struct Chunk<'a> {
+    part: &'a Part<'a>,
+    layer: &'a Layer,
+    members: &'a [Member],
+    from: usize,
+    window: &'a Window,
+}
+
+impl Work for Chunk<'_> {
+    type Done = Vec<Chosen>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<Chosen> {
+        chosen(&self)
+    }
+}
+
 /// Three passes over the rows of a chunk, each of which keeps its own memory warm: window, walks, pruning.
 #[inline(always)]
-fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Window) -> Vec<Chosen> {
+fn chosen(chunk: &Chunk) -> Vec<Chosen> {
+    let &Chunk { part, layer, members: chunk, from, window } = chunk;
     let (graph, codes) = (part.graph, &part.graph.codes);
     let measure = codes.encoder.build_measure();
     let mut near: Vec<Vec<Near>> = Vec::with_capacity(chunk.len());
@@ -65,8 +95,10 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
         let start = |i: usize| (codes.code(chunk[i].row), Entries::of(std::iter::once(entry(i))));
         let limits = Limits { ef: graph.options.ef_construction, seen_max: usize::MAX };
         let view = graph.view(part.frozen, layer.level, Traverse::Bits, measure);
-        let done = |done: Done| near[done.job].extend(done.beam.found());
-        part.scratch.with(|walks| view.run(walks, &limits, chunk.len(), start, |_| true, done));
+        let done = |done: Done| near[done.job].extend(done.beam.found().map(|(_, slot)| Near::from(slot)));
+        let mut walks = part.scratch.take();
+        view.run(&mut walks, &limits, chunk.len(), start, |_| true, done);
+        part.scratch.give_back(walks);
     }
     // Loops, not closures: these are compiled for the kernels' CPU.
     let mut chosen = Vec::with_capacity(chunk.len());
@@ -84,7 +116,7 @@ fn chunk(part: &Part, layer: &Layer, chunk: &[Member], from: usize, window: &Win
         }
         near.sort_unstable();
         let links = prune(codes, layer, measure, &near, graph.options.m);
-        let parents = near.iter().map(|near| near.1).filter(|&other| other < slot).take(PARENTS).collect();
+        let parents = near.iter().map(|&near| self::slot(near)).filter(|&other| other < slot).take(PARENTS).collect();
         chosen.push(Chosen { slot, links, parents });
     }
     chosen
@@ -126,10 +158,10 @@ impl Window {
     /// Adds the nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window. Their
     /// distances are left open.
     #[inline(always)]
-    fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<u64>, near: &mut Vec<Near>) {
+    fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<Near>, near: &mut Vec<Near>) {
         if self.bits.is_empty() || self.slots.len() <= WINDOW_FINE {
             let others = self.around(at, WINDOW_FINE).filter(|&other| other != at);
-            near.extend(others.map(|other| (0, self.slots[other])));
+            near.extend(others.map(|other| Near::from(self.slots[other])));
             return;
         }
         let range = self.around(at, WINDOW_BITS);
@@ -140,32 +172,33 @@ impl Window {
         graph.codes.encoder.kernels.hamming_run(bits(range.clone()), bits(at..at + 1), apart);
         keys.clear();
         let others = apart.iter().zip(range).filter(|(_, other)| *other != at);
-        keys.extend(others.map(|(&apart, other)| u64::from(apart) << 32 | u64::from(self.slots[other])));
+        keys.extend(others.map(|(&apart, other)| Near::from(apart) << 32 | Near::from(self.slots[other])));
         if keys.len() > WINDOW_BEST {
             keys.select_nth_unstable(WINDOW_BEST - 1);
             keys.truncate(WINDOW_BEST);
         }
-        near.extend(keys.iter().map(|&key| (0, key as u32)));
+        near.extend(keys.iter().map(|&key| Near::from(slot(key))));
     }
 }
 
 /// Fills in the fine distances.
 #[inline(always)]
 pub(super) fn fill_in(codes: &Codes, layer: &Layer, measure: Measure, code: &Code, near: &mut [Near]) {
-    let ahead = |slot: u32| codes.prefetch_fine(layer.row(slot));
-    near.iter().take(AHEAD).for_each(|near| ahead(near.1));
+    let ahead = |&near: &Near| codes.prefetch_fine(layer.row(slot(near)));
+    let measured = |near: Near, distance: u32| Near::from(distance) << 32 | Near::from(slot(near));
+    near.iter().take(AHEAD).for_each(ahead);
     let mut at = 0;
-    let row = |near: &Near| layer.row(near.1);
-    while let Some([a, b, c, d]) = near.get(at..at + 4) {
+    let row = |near: Near| layer.row(slot(near));
+    while let Some(&[a, b, c, d]) = near.get(at..at + 4) {
         let found = codes.distances(measure, code, [row(a), row(b), row(c), row(d)]);
         for (near, found) in near[at..at + 4].iter_mut().zip(found) {
-            near.0 = found;
+            *near = measured(*near, found);
         }
         at += 4;
-        near[at..].iter().skip(AHEAD - 4).take(4).for_each(|near| ahead(near.1));
+        near[at..].iter().skip(AHEAD - 4).take(4).for_each(ahead);
     }
     for near in &mut near[at..] {
-        near.0 = codes.distance(measure, code, layer.row(near.1));
+        *near = measured(*near, codes.distance(measure, code, row(*near)));
     }
 }
 
@@ -174,12 +207,12 @@ pub(super) fn fill_in(codes: &Codes, layer: &Layer, measure: Measure, code: &Cod
 #[inline(always)]
 pub(super) fn prune(codes: &Codes, layer: &Layer, measure: Measure, near: &[Near], limit: usize) -> Vec<u32> {
     let mut kept: Vec<u32> = Vec::with_capacity(limit);
-    for &(distance, slot) in near {
+    for &near in near {
         if kept.len() >= limit {
             break;
         }
-        if stands_out(codes, layer, measure, distance, slot, &kept) {
-            kept.push(slot);
+        if stands_out(codes, layer, measure, distance(near), slot(near), &kept) {
+            kept.push(slot(near));
         }
     }
     kept

@@ -9,13 +9,15 @@
 
 use super::{
     Part,
-    choose::{Chosen, Near, fill_in, stands_out},
+    choose::{Chosen, Near, distance, fill_in, slot, stands_out},
     chunk,
 };
 use crate::{
+    kernel::Work,
     layer::{Layer, Link},
     workers::collect,
 };
+use std::ops::Range;
 
 /// A link back, by (target, source), with the tree mark.
 type Back = (u32, u32, bool);
@@ -36,7 +38,7 @@ pub(super) fn link(part: &Part, layer: &Layer, next: u32, chosen: &[Chosen]) -> 
     let merged = collect(part.workers, spans, chosen.len() / spans, |at| {
         let from = at as u32 * width;
         let span = from..from.saturating_add(width);
-        part.graph.codes.encoder.kernels.enter(|| merge_span(part, layer, span, &backs))
+        part.graph.codes.encoder.kernels.enter(Merge { part, layer, span, backs: &backs })
     });
     merged.iter().fold(sum, |sum, grown| sum.wrapping_add(*grown))
 }
@@ -74,10 +76,28 @@ fn own_links(layer: &Layer, row: &Chosen) -> Vec<Link> {
     links
 }
 
+/// The links back to a span of targets.
+struct Merge<'a> {
+    part: &'a Part<'a>,
+    layer: &'a Layer,
+    span: Range<u32>,
+    backs: &'a [Vec<Back>],
+}
+
+impl Work for Merge<'_> {
+    type Done = u64;
+
+    #[inline(always)]
+    fn run(self) -> u64 {
+        merge_span(&self)
+    }
+}
+
 #[inline(always)]
-fn merge_span(part: &Part, layer: &Layer, span: std::ops::Range<u32>, backs: &[Vec<Back>]) -> u64 {
+fn merge_span(merge: &Merge) -> u64 {
+    let Merge { part, layer, span, backs } = merge;
     let mut pairs: Vec<Back> = Vec::new();
-    for back in backs {
+    for back in *backs {
         let start = back.partition_point(|pair| pair.0 < span.start);
         pairs.extend(back[start..].iter().take_while(|pair| pair.0 < span.end));
     }
@@ -118,14 +138,16 @@ fn merged(part: &Part, layer: &Layer, target: u32, group: &[Back]) -> Vec<Link> 
 fn pruned(part: &Part, layer: &Layer, target: u32, links: &[Link]) -> Vec<Link> {
     let codes = &part.graph.codes;
     let measure = codes.encoder.build_measure();
-    let mut near: Vec<Near> = links.iter().map(|link| (0, link.slot)).collect();
+    let mut near: Vec<Near> = links.iter().map(|link| Near::from(link.slot)).collect();
     fill_in(codes, layer, measure, &codes.fine(layer.row(target)), &mut near);
-    let mut near: Vec<(Near, bool)> = near.into_iter().zip(links.iter().map(|link| link.tree)).collect();
+    // The mark lies below the slot, and so decides no order.
+    near.iter_mut().zip(links).for_each(|(near, link)| *near += Near::from(link.slot) + Near::from(link.tree));
     near.sort_unstable();
     let mut room = layer.degree - links.iter().filter(|link| link.tree).count();
     let (mut stay, mut kept) = (Vec::with_capacity(layer.degree), Vec::with_capacity(layer.degree));
-    for ((distance, slot), tree) in near {
-        let good = (tree || room > 0) && stands_out(codes, layer, measure, distance, slot, &kept);
+    for near in near {
+        let (slot, tree) = (slot(near) >> 1, near & 1 != 0);
+        let good = (tree || room > 0) && stands_out(codes, layer, measure, distance(near), slot, &kept);
         if good {
             kept.push(slot);
         }

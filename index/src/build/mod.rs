@@ -22,7 +22,10 @@ use crate::{
     walk::{WALKS, Walk},
     workers::Workers,
 };
-use std::{ops::Range, sync::Mutex};
+use std::{
+    ops::Range,
+    sync::{Mutex, MutexGuard},
+};
 pub(crate) use tree::children_max;
 
 /// Fewest rows of a batch. So few that every row is compared with every other of its batch.
@@ -112,13 +115,16 @@ struct Part<'a> {
 pub(crate) struct Scratch(Mutex<Vec<Vec<Walk>>>);
 
 impl Scratch {
-    #[inline(always)]
-    fn with<R>(&self, work: impl FnOnce(&mut [Walk]) -> R) -> R {
-        let lock = || self.0.lock().expect("nothing panics with the sets locked");
-        let mut walks = lock().pop().unwrap_or_else(|| (0..WALKS).map(|_| Walk::default()).collect());
-        let result = work(&mut walks);
-        lock().push(walks);
-        result
+    fn sets(&self) -> MutexGuard<'_, Vec<Vec<Walk>>> {
+        self.0.lock().expect("nothing panics with the sets locked")
+    }
+
+    fn take(&self) -> Vec<Walk> {
+        self.sets().pop().unwrap_or_else(|| (0..WALKS).map(|_| Walk::default()).collect())
+    }
+
+    fn give_back(&self, walks: Vec<Walk>) {
+        self.sets().push(walks);
     }
 }
 

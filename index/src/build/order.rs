@@ -6,7 +6,7 @@
 use super::{Part, chunk};
 use crate::{
     graph::{Descent, Entries, Path},
-    walk::Walk,
+    kernel::Work,
     workers::collect,
 };
 use std::ops::Range;
@@ -29,19 +29,35 @@ pub(super) fn by_path(part: &Part, batch: Range<u32>) -> Vec<Member> {
     let parts = collect(part.workers, batch.len().div_ceil(size), size, |at| {
         let from = batch.start + (at * size) as u32;
         let rows = from..batch.end.min(from + size as u32);
-        let mut paths = vec![Path::default(); rows.len()];
-        if part.frozen.epoch.rows > 0 {
-            let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
-            let probe = |i: usize| graph.codes.code(from + i as u32);
-            let how = Descent { measure, width: width(part.frozen.epoch.rows), probes: paths.len() };
-            let descend = |walks: &mut [Walk]| {
-                graph.descend(part.frozen, walks, how, probe, |level, i, slots| paths[i][level] = slots[0]);
-            };
-            graph.codes.encoder.kernels.enter(|| part.scratch.with(descend));
-        }
+        let paths = part.graph.codes.encoder.kernels.enter(Paths { part, rows: rows.clone() });
         rows.zip(paths).map(|(row, path)| Member { row, path }).collect::<Vec<_>>()
     });
     let mut members: Vec<Member> = parts.into_iter().flatten().collect();
     members.sort_unstable_by(|a, b| a.path.iter().rev().cmp(b.path.iter().rev()).then(a.row.cmp(&b.row)));
     members
+}
+
+/// Rows that go down together.
+struct Paths<'a> {
+    part: &'a Part<'a>,
+    rows: Range<u32>,
+}
+
+impl Work for Paths<'_> {
+    type Done = Vec<Path>;
+
+    #[inline(always)]
+    fn run(self) -> Vec<Path> {
+        let Self { part, rows } = self;
+        let mut paths = vec![Path::default(); rows.len()];
+        if part.frozen.epoch.rows > 0 {
+            let (graph, measure) = (part.graph, part.graph.codes.encoder.build_measure());
+            let probe = |i: usize| graph.codes.code(rows.start + i as u32);
+            let how = Descent { measure, width: width(part.frozen.epoch.rows), probes: paths.len() };
+            let mut walks = part.scratch.take();
+            graph.descend(part.frozen, &mut walks, how, probe, |level, i, slots| paths[i][level] = slots[0]);
+            part.scratch.give_back(walks);
+        }
+        paths
+    }
 }

@@ -3,7 +3,7 @@
 //! Place: behind `kernel::Kernels`. Invariant `twins_agree`: same lanes, same order of sums, nothing fused, so the
 //! bits are those of `kernel_scalar`. Leaves out: checks of lengths, which `Kernels` makes.
 
-use super::{Kernels, Rotation, Rows, Target, scalar};
+use super::{Kernels, Rotation, Rows, Target, Work, scalar};
 use crate::rotate::{square_norm, sum_of};
 use std::arch::x86_64::*;
 
@@ -30,8 +30,8 @@ pub(super) fn available() -> bool {
 }
 
 #[target_feature(enable = "avx2,popcnt,lzcnt,bmi1,bmi2")]
-pub(super) fn enter<R>(work: impl FnOnce() -> R) -> R {
-    work()
+pub(super) fn enter<W: Work>(work: W) -> W::Done {
+    work.run()
 }
 
 #[target_feature(enable = "avx2")]

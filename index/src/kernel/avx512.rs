@@ -4,7 +4,7 @@
 //! whatever sums floats is the AVX2 set's, as wider registers would ask for another order of sums.
 //! `emulate-avx512.sh` runs its tests on an emulated CPU. Leaves out: checks of lengths, which `Kernels` makes.
 
-use super::{Kernels, Rows, Target, avx2, scalar};
+use super::{Kernels, Rows, Target, Work, avx2, scalar};
 use std::arch::x86_64::*;
 
 /// Words of a register. The kernels for bits hold the query in up to four.
@@ -26,8 +26,8 @@ pub(super) fn available() -> bool {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,avx512vnni")]
 #[target_feature(enable = "avx2,popcnt,lzcnt,bmi1,bmi2")]
-pub(super) fn enter<R>(work: impl FnOnce() -> R) -> R {
-    work()
+pub(super) fn enter<W: Work>(work: W) -> W::Done {
+    work.run()
 }
 
 #[target_feature(enable = "avx512f,avx512vpopcntdq")]

@@ -59,6 +59,8 @@ pub(crate) use sealed::Number;
 struct Blocks {
     /// Bytes of a row.
     row: usize,
+    /// Whether a row may have a cache line more than its length says, as one that starts in mid-line.
+    straddles: bool,
     /// Null until made. Invariant: set once, to a place inside a buffer of `made`, under the lock, or inside `lent`,
     /// before anybody else knows the table; in the latter all rows are published, and so never written.
     at: [AtomicPtr<u8>; BLOCKS],
@@ -71,12 +73,17 @@ struct Blocks {
 
 impl Blocks {
     fn new(row: usize) -> Self {
-        Self { row, at: std::array::from_fn(|_| AtomicPtr::default()), made: Mutex::default(), lent: Bytes::new() }
+        let at = std::array::from_fn(|_| AtomicPtr::default());
+        // Blocks begin with a line.
+        let straddles = !row.is_multiple_of(LINE) && !LINE.is_multiple_of(row);
+        Self { row, straddles, at, made: Mutex::default(), lent: Bytes::new() }
     }
 
     /// Blocks in `lent`, as many as it fills, if rows of it may be read where they lie; the rows in them.
     fn over(row: usize, align: usize, lent: &Bytes) -> (Self, u32) {
-        let blocks = Self { lent: lent.clone(), ..Self::new(row) };
+        let aligned = lent.as_ptr().align_offset(LINE) == 0;
+        let mut blocks = Self { lent: lent.clone(), ..Self::new(row) };
+        blocks.straddles |= !aligned;
         let mut rows = 0u32;
         let usable = cfg!(target_endian = "little") && lent.as_ptr().align_offset(align) == 0;
         for (block, at) in blocks.at.iter().enumerate().take_while(|_| usable) {
@@ -101,6 +108,25 @@ impl Blocks {
     #[inline(always)]
     fn has(&self, row: u32) -> bool {
         !self.at[locate(row).0].load(Ordering::Acquire).is_null()
+    }
+
+    /// Asks for the cache lines of a row; a hint, never a fault. A missed line costs the gain. How often it asks depends on
+    /// the table alone, so that the CPU need not guess.
+    #[inline(always)]
+    fn prefetch(&self, row: u32) {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            let start = self.row(row);
+            // SAFETY: a prefetch reads nothing.
+            let ask = |at: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
+            (0..self.row).step_by(LINE).for_each(ask);
+            if self.straddles {
+                ask(self.row.wrapping_sub(1));
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = row;
     }
 
     #[cold]
@@ -242,10 +268,10 @@ impl<T: Number> Rows<T> {
         low
     }
 
-    /// Asks for the cache lines of a row; a hint, never a fault.
+    /// Asks for the cache lines of a row.
     #[inline(always)]
     pub(crate) fn prefetch(&self, row: u32) {
-        prefetch_bytes(self.blocks.row(row), self.blocks.row);
+        self.blocks.prefetch(row);
     }
 }
 
@@ -281,25 +307,8 @@ impl Lists {
     /// As for rows.
     #[inline(always)]
     pub(crate) fn prefetch(&self, list: u32) {
-        prefetch_bytes(self.blocks.row(list), self.blocks.row);
+        self.blocks.prefetch(list);
     }
-}
-
-/// Asks for the cache lines of some bytes: one in each 64, and the last, as a row that starts in mid-line has one line
-/// more than its length says, and a missed line costs the gain. How often it asks depends on the length alone, so that
-/// the CPU need not guess.
-#[inline(always)]
-fn prefetch_bytes(start: *const u8, bytes: usize) {
-    #[cfg(target_arch = "x86_64")]
-    {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: a prefetch reads nothing.
-        let ask = |at: usize| unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(at).cast()) };
-        (0..bytes).step_by(LINE).for_each(ask);
-        ask(bytes.wrapping_sub(1));
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = (start, bytes);
 }
 
 #[cfg(test)]

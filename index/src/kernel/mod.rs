@@ -29,6 +29,14 @@ enum Target {
     Avx512,
 }
 
+/// What `Kernels::enter` does. `run` must be `#[inline(always)]`, and so must what it calls, down to the kernels: what is
+/// not inlined is compiled for any CPU. A closure can't be told so: a large one is a function of its own, which cost 6 % of a build at 128 dimensions.
+pub(crate) trait Work {
+    /// The result.
+    type Done;
+    fn run(self) -> Self::Done;
+}
+
 /// A set of kernels. All sets give the same bits.
 #[derive(Clone, Copy)]
 pub struct Kernels {
@@ -79,12 +87,12 @@ impl Kernels {
         Self::all()[0]
     }
 
-    /// Runs `work` compiled for this set's CPU, as far as it is inlined here: bit counts and shifts then are single
-    /// instructions. Of no effect on what it computes.
+    /// Does `work`, compiled for this set's CPU: bit counts and shifts then are single instructions, and the kernels below
+    /// are no calls. Of no effect on what it computes.
     #[inline]
-    pub(crate) fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+    pub(crate) fn enter<W: Work>(&self, work: W) -> W::Done {
         match self.target {
-            Target::Any => work(),
+            Target::Any => work.run(),
             // SAFETY: only a set that `all` gave has this target; it found the instructions.
             #[cfg(target_arch = "x86_64")]
             Target::Avx2 => unsafe { avx2::enter(work) },
