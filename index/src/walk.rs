@@ -14,23 +14,35 @@ use crate::{
     codes::Codes,
     graph::Entries,
     layer::Layer,
+    options::M_MAX,
 };
 
 /// Walks that take turns on one thread: enough to hide most of the latency, and so few that their marks of what they saw
 /// stay in the nearest caches; 8 cost 3 to 10 % more.
 pub(crate) const WALKS: usize = 5;
 
+/// Links of a slot, at most.
+const LINKS_MAX: usize = 2 * M_MAX;
+
 /// The scratch of one walk, reused from job to job.
-#[derive(Default)]
 pub(crate) struct Walk {
     beam: Beam,
     job: Option<usize>,
     turn: Turn,
     seen: Vec<u64>,
     touched: Vec<u32>,
-    todo: Vec<u32>,
-    sifted: Vec<u32>,
-    distances: Vec<u32>,
+    /// Slots to be measured, the first `count`, and their distances. Arrays: they change at every turn, and a vector of
+    /// another length is a call.
+    todo: [u32; LINKS_MAX],
+    distances: [u32; LINKS_MAX],
+    count: usize,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        let (beam, turn, seen, touched) = (Beam::default(), Turn::default(), Vec::new(), Vec::new());
+        Self { beam, job: None, turn, seen, touched, todo: [0; LINKS_MAX], distances: [0; LINKS_MAX], count: 0 }
+    }
 }
 
 #[derive(Default, Clone, Copy)]
@@ -49,16 +61,14 @@ impl Walk {
         }
         self.seen.resize((slots as usize).div_ceil(64).max(self.seen.len()), 0);
         self.beam.begin(ef);
-        self.todo.clear();
         (self.job, self.turn) = (Some(job), Turn::Measure);
-        self.see(slots, entries.as_slice().iter().copied(), Entries::MOST);
+        self.see(slots, entries.as_slice().iter().copied());
     }
 
-    /// Puts the unseen of at most `most` links on the list, without a branch on whether a slot was seen: half of them
-    /// were, and the CPU cannot guess which.
+    /// Puts the unseen of some links on the list, without a branch on whether a slot was seen: half of them were, and the
+    /// CPU cannot guess which.
     #[inline(always)]
-    fn see(&mut self, slots: u32, links: impl Iterator<Item = u32>, most: usize) {
-        self.todo.resize(most, 0);
+    fn see(&mut self, slots: u32, links: impl Iterator<Item = u32>) {
         let mut new = 0;
         for slot in links {
             if slot >= slots {
@@ -69,8 +79,8 @@ impl Walk {
             new += usize::from(*word & bit == 0);
             *word |= bit;
         }
-        self.todo.truncate(new);
-        self.touched.extend_from_slice(&self.todo);
+        self.count = new;
+        self.touched.extend_from_slice(&self.todo[..new]);
     }
 }
 
@@ -156,8 +166,8 @@ impl View<'_> {
     fn turn(&self, walk: &mut Walk, probe: &Code, answers: &impl Fn(u32) -> bool) -> bool {
         match walk.turn {
             Turn::Expand(slot) => {
-                walk.see(self.slots, self.layer.targets(slot), self.layer.degree);
-                walk.todo.iter().for_each(|&slot| self.prefetch(slot));
+                walk.see(self.slots, self.layer.targets(slot));
+                walk.todo[..walk.count].iter().for_each(|&slot| self.prefetch(slot));
                 walk.turn = Turn::Measure;
                 return false;
             }
@@ -172,7 +182,8 @@ impl View<'_> {
             }
             Turn::Refine => self.refine(probe, walk),
         }
-        for (&slot, &distance) in walk.todo.iter().zip(&walk.distances) {
+        for at in 0..walk.count {
+            let (slot, distance) = (walk.todo[at], walk.distances[at]);
             if walk.beam.takes(distance, slot) {
                 walk.beam.put(distance, slot, answers(slot));
             }
@@ -191,30 +202,31 @@ impl View<'_> {
 
     #[inline(always)]
     fn hamming(&self, probe: &Code, walk: &mut Walk) {
-        walk.distances.resize(walk.todo.len(), 0);
         let bits = if self.layer.level == 0 { &self.codes.bits } else { &self.layer.bits };
-        self.codes.encoder.kernels.hamming(bits, probe.bits, &walk.todo, &mut walk.distances);
+        let (todo, distances) = (&walk.todo[..walk.count], &mut walk.distances[..walk.count]);
+        self.codes.encoder.kernels.hamming(bits, probe.bits, todo, distances);
     }
 
     /// Keeps on the list the slots that their Hamming distance does not rule out.
     #[inline(always)]
     fn sift(&self, walk: &mut Walk) {
         let (floor, limit) = (&self.codes.encoder.floor, walk.beam.limit());
-        walk.sifted.clear();
-        for (&slot, &hamming) in walk.todo.iter().zip(&walk.distances) {
+        let mut kept = 0;
+        for at in 0..walk.count {
+            let (slot, hamming) = (walk.todo[at], walk.distances[at]);
             if floor[hamming as usize] <= limit {
-                walk.sifted.push(slot);
+                walk.todo[kept] = slot;
+                kept += 1;
                 self.codes.prefetch_fine(self.layer.row(slot));
             }
         }
-        std::mem::swap(&mut walk.todo, &mut walk.sifted);
+        walk.count = kept;
     }
 
     #[inline(always)]
     fn refine(&self, probe: &Code, walk: &mut Walk) {
-        walk.distances.resize(walk.todo.len(), 0);
-        let (fours, rest) = walk.todo.as_chunks::<4>();
-        let (out, out_rest) = walk.distances.as_chunks_mut::<4>();
+        let (fours, rest) = walk.todo[..walk.count].as_chunks::<4>();
+        let (out, out_rest) = walk.distances[..walk.count].as_chunks_mut::<4>();
         let row = |slot| self.layer.row(slot);
         for (&[a, b, c, d], out) in fours.iter().zip(out) {
             *out = self.codes.distances(self.measure, probe, [row(a), row(b), row(c), row(d)]);

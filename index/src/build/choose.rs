@@ -84,39 +84,47 @@ fn chosen(chunk: &Chunk) -> Vec<Chosen> {
     let &Chunk { part, layer, members: chunk, from, window } = chunk;
     let (graph, codes) = (part.graph, &part.graph.codes);
     let measure = codes.encoder.build_measure();
-    let mut near: Vec<Vec<Near>> = Vec::with_capacity(chunk.len());
+    // Each row has as much room as it can need: one piece of memory for all.
+    let room = window.room() + graph.options.ef_construction;
+    let (mut near, mut count): (Vec<Near>, Vec<usize>) = (vec![0; chunk.len() * room], vec![0; chunk.len()]);
     let mut keys = Vec::new();
-    for i in 0..chunk.len() {
-        near.push(Vec::with_capacity(window.room() + graph.options.ef_construction));
-        window.nearest(from + i, graph, &mut keys, &mut near[i]);
+    for (i, near) in near.chunks_exact_mut(room).enumerate() {
+        count[i] = window.nearest(from + i, graph, &mut keys, near);
     }
     if part.frozen.slots[layer.level] > 0 {
         let entry = |i: usize| graph.entry(part.frozen, layer.level, &chunk[i].path);
         let start = |i: usize| (codes.code(chunk[i].row), Entries::of(std::iter::once(entry(i))));
         let limits = Limits { ef: graph.options.ef_construction, seen_max: usize::MAX };
         let view = graph.view(part.frozen, layer.level, Traverse::Bits, measure);
-        let done = |done: Done| near[done.job].extend(done.beam.found().map(|(_, slot)| Near::from(slot)));
+        let done = |done: Done| {
+            for (_, slot) in done.beam.found() {
+                near[done.job * room + count[done.job]] = Near::from(slot);
+                count[done.job] += 1;
+            }
+        };
         let mut walks = part.scratch.take();
         view.run(&mut walks, &limits, chunk.len(), start, |_| true, done);
         part.scratch.give_back(walks);
     }
     // Loops, not closures: these are compiled for the kernels' CPU.
     let mut chosen = Vec::with_capacity(chunk.len());
-    for (i, mut near) in near.into_iter().enumerate() {
-        let slot = window.slots[from + i];
+    for (i, near) in near.chunks_exact_mut(room).enumerate() {
+        let (slot, mut near) = (window.slots[from + i], &mut near[..count[i]]);
         let others = if measure == Measure::Angle && window.is_wide() {
             window.around(from + i, WINDOW_FINE).len() - 1
         } else {
             0
         };
-        fill_in(codes, layer, measure, &codes.fine(chunk[i].row), &mut near);
+        fill_in(codes, layer, measure, &codes.fine(chunk[i].row), near);
         if others > WINDOW_BEST {
-            near[..others].select_nth_unstable(WINDOW_BEST - 1);
-            near.drain(WINDOW_BEST..others);
+            // The nearest end up right before what the walk found.
+            near[..others].select_nth_unstable_by(others - WINDOW_BEST, |a, b| b.cmp(a));
+            near = &mut near[others - WINDOW_BEST..];
         }
         near.sort_unstable();
-        let links = prune(codes, layer, measure, &near, graph.options.m);
-        let parents = near.iter().map(|&near| self::slot(near)).filter(|&other| other < slot).take(PARENTS).collect();
+        let links = prune(codes, layer, measure, near, graph.options.m);
+        let mut parents = Vec::with_capacity(PARENTS);
+        parents.extend(near.iter().map(|&near| self::slot(near)).filter(|&other| other < slot).take(PARENTS));
         chosen.push(Chosen { slot, links, parents });
     }
     chosen
@@ -144,9 +152,14 @@ impl Window {
         at.saturating_sub(reach)..self.slots.len().min(at + reach + 1)
     }
 
-    /// Rows that `nearest` adds at most.
+    /// Whether `nearest` gives whatever is near in the order: there are no bits to choose by, or few rows.
+    fn gives_all(&self) -> bool {
+        self.bits.is_empty() || self.slots.len() <= WINDOW_FINE
+    }
+
+    /// Rows that `nearest` gives at most.
     fn room(&self) -> usize {
-        if self.bits.is_empty() { 2 * WINDOW_FINE } else { WINDOW_BEST }
+        if self.gives_all() { 2 * WINDOW_FINE } else { WINDOW_BEST }
     }
 
     /// Whether there are more rows than candidates are wanted, and no bits that chose among them. (Lengths differ in dot
@@ -155,14 +168,17 @@ impl Window {
         self.bits.is_empty() && self.slots.len() > WINDOW_FINE
     }
 
-    /// Adds the nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window. Their
-    /// distances are left open.
+    /// Gives the nearest rows around `at`, without itself: `WINDOW_BEST` by bits, or all of a smaller window. Their
+    /// distances are left open. Returned is how many they are.
     #[inline(always)]
-    fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<Near>, near: &mut Vec<Near>) {
-        if self.bits.is_empty() || self.slots.len() <= WINDOW_FINE {
+    fn nearest(&self, at: usize, graph: &Graph, keys: &mut Vec<Near>, near: &mut [Near]) -> usize {
+        let mut give = |found: usize, slot: u32| {
+            near[found] = Near::from(slot);
+            found + 1
+        };
+        if self.gives_all() {
             let others = self.around(at, WINDOW_FINE).filter(|&other| other != at);
-            near.extend(others.map(|other| Near::from(self.slots[other])));
-            return;
+            return others.fold(0, |found, other| give(found, self.slots[other]));
         }
         let range = self.around(at, WINDOW_BITS);
         let words = graph.codes.encoder.words();
@@ -177,7 +193,7 @@ impl Window {
             keys.select_nth_unstable(WINDOW_BEST - 1);
             keys.truncate(WINDOW_BEST);
         }
-        near.extend(keys.iter().map(|&key| Near::from(slot(key))));
+        keys.iter().fold(0, |found, &key| give(found, slot(key)))
     }
 }
 

@@ -119,7 +119,8 @@ fn merge_span(merge: &Merge) -> u64 {
 /// A target's links with those back to the sources of `group`; pruned when they do not fit.
 #[inline(always)]
 fn merged(part: &Part, layer: &Layer, target: u32, group: &[Back]) -> Vec<Link> {
-    let mut links: Vec<Link> = layer.links(target).collect();
+    let mut links = Vec::with_capacity(layer.degree + group.len());
+    links.extend(layer.links(target));
     for &(_, slot, tree) in group {
         match links.iter_mut().find(|link| link.slot == slot) {
             Some(link) => link.tree |= tree,

@@ -30,7 +30,8 @@ enum Target {
 }
 
 /// What `Kernels::enter` does. `run` must be `#[inline(always)]`, and so must what it calls, down to the kernels: what is
-/// not inlined is compiled for any CPU. A closure can't be told so: a large one is a function of its own, which cost 6 % of a build at 128 dimensions.
+/// not inlined is compiled for any CPU. A closure cannot be told so: a large one is a function of its own, which cost 6 % of a build
+/// at 128 dimensions.
 pub(crate) trait Work {
     /// The result.
     type Done;
