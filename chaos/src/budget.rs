@@ -7,8 +7,10 @@
 //! A blackout (power loss of all nodes) is exempt: nobody can form a quorum during it, nothing synced is lost by it,
 //! and afterwards all are back. The rest of the plan must be within the budget without it.
 //!
-//! Leaves out: faults that destroy what was synced; the first kind that does will have to be a loss for good here.
+//! Invariant `minority_lost_for_good`: over a whole plan, disks are lost for good at fewer nodes than half, however soon each is
+//! replaced. Each is a loss until it should be replaced, so every quorum that may form has an intact copy of what was committed.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::kind::Kind;
@@ -21,14 +23,17 @@ pub struct OverBudget {
     pub at_ms: u64,
     /// How many nodes are lost.
     pub lost: u64,
+    /// Whether their disks are lost for good, by then or at other times.
+    pub for_good: bool,
     /// How many may be.
     pub allowed: u64,
 }
 
 impl fmt::Display for OverBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let OverBudget { at_ms, lost, allowed } = self;
-        write!(f, "at {at_ms} ms {lost} nodes are lost at once and {allowed} may be: a stuck run would prove nothing")
+        let OverBudget { at_ms, lost, allowed, .. } = self;
+        let how = if self.for_good { "for good" } else { "at once" };
+        write!(f, "at {at_ms} ms {lost} nodes are lost {how} and {allowed} may be: a stuck run would prove nothing")
     }
 }
 
@@ -40,6 +45,7 @@ pub fn allowed(nodes: u64) -> u64 {
 /// Checks a whole plan.
 pub fn check(plan: &Plan) -> Result<(), OverBudget> {
     let all: Vec<&Fault> = plan.faults.iter().collect();
+    check_for_good(plan.nodes, &all)?;
     check_faults(plan.nodes, &all)
 }
 
@@ -47,7 +53,22 @@ pub fn check(plan: &Plan) -> Result<(), OverBudget> {
 pub fn check_with(plan: &Plan, fault: &Fault) -> Result<(), OverBudget> {
     let overlaps = |other: &&Fault| other.at_ms < fault.until_ms && fault.at_ms < other.until_ms;
     let near: Vec<&Fault> = plan.faults.iter().filter(overlaps).chain([fault]).collect();
-    check_faults(plan.nodes, &near)
+    check_faults(plan.nodes, &near)?;
+    match fault.kind.lost_for_good() {
+        Some(_) => check_for_good(plan.nodes, &plan.faults.iter().chain([fault]).collect::<Vec<_>>()),
+        None => Ok(()),
+    }
+}
+
+fn check_for_good(nodes: u64, faults: &[&Fault]) -> Result<(), OverBudget> {
+    let (allowed, mut lost) = (allowed(nodes), BTreeSet::new());
+    for fault in faults {
+        lost.extend(fault.kind.lost_for_good());
+        if lost.len() as u64 > allowed {
+            return Err(OverBudget { at_ms: fault.at_ms, lost: lost.len() as u64, for_good: true, allowed });
+        }
+    }
+    Ok(())
 }
 
 fn check_faults(nodes: u64, faults: &[&Fault]) -> Result<(), OverBudget> {
@@ -57,7 +78,7 @@ fn check_faults(nodes: u64, faults: &[&Fault]) -> Result<(), OverBudget> {
         let active = faults.iter().filter(|fault| fault.at_ms <= at_ms && at_ms < fault.until_ms);
         let lost = lost(nodes, active.map(|fault| &fault.kind));
         if lost > allowed {
-            return Err(OverBudget { at_ms, lost, allowed });
+            return Err(OverBudget { at_ms, lost, for_good: false, allowed });
         }
     }
     Ok(())
@@ -112,6 +133,21 @@ mod tests {
         assert_eq!(lost_of(3, &[Kind::OneWay { from: vec![1], to: vec![2] }]), 1);
         let ring = [(1, 3), (2, 4), (3, 5), (4, 1), (5, 2)].map(|(a, b)| Kind::Partition { a: vec![a], b: vec![b] });
         assert_eq!(lost_of(5, &ring), 3, "in a ring of five only two are connected with each other");
+    }
+
+    #[test]
+    fn a_second_node_of_three_is_not_lost_for_good_however_late() {
+        let wipe = |at_ms, node, replacement| Fault {
+            at_ms,
+            until_ms: at_ms + 100,
+            kind: Kind::Wipe { node, replacement },
+        };
+        let text = r#"{"version":1,"seed":7,"profile":"p","duration_ms":1000,"nodes":3,"faults":[]}"#;
+        let mut plan = Plan::from_json(text).expect("a plan");
+        plan.faults.push(wipe(0, 1, 4));
+        assert_eq!(check_with(&plan, &wipe(500, 1, 5)), Ok(()), "its replacement");
+        let over = check_with(&plan, &wipe(500, 2, 5)).expect_err("another");
+        assert_eq!((over.lost, over.for_good, over.allowed), (2, true, 1));
     }
 
     #[test]

@@ -7,7 +7,6 @@
 //! Leaves out: weights and lengths ([`crate::profile`]).
 
 use crate::budget;
-use crate::kind::Kind;
 use crate::plan::{Fault, Plan, SPARES_MAX, VERSION};
 use crate::profile::Profile;
 use crate::rng::Rng;
@@ -42,11 +41,11 @@ pub fn generate(request: Request) -> Plan {
     let mut rng = Rng::stream(seed, profile.name());
     let mut at_ms = WARM_UP_MS.min(duration_ms / 4) + rng.between(0, 1_000.min(duration_ms / 4));
     while at_ms < duration_ms {
-        let joined = plan.faults.iter().filter(|fault| matches!(fault.kind, Kind::Join { .. })).count() as u64;
+        let joined = plan.faults.iter().filter_map(|fault| fault.kind.newcomer()).count() as u64;
         for _ in 0..TRIES {
             let (kind, length_ms) = profile.draw(&mut rng, nodes, nodes + joined + 1);
             let fault = Fault { at_ms, until_ms: (at_ms + length_ms).min(duration_ms), kind };
-            let spared = matches!(fault.kind, Kind::Join { .. }) && joined == SPARES_MAX;
+            let spared = fault.kind.newcomer().is_some() && joined == SPARES_MAX;
             if !spared && world.supports(&fault.kind) && fits(&plan, &fault) {
                 plan.faults.push(fault);
                 break;
@@ -99,11 +98,11 @@ mod tests {
         };
         assert_eq!(kinds(Profile::Network), "delay loss one_way partition reset");
         assert_eq!(kinds(Profile::Crash), "crash power_loss");
-        assert_eq!(kinds(Profile::Disk), "disk_full disk_stall power_loss rot sync_error");
+        assert_eq!(kinds(Profile::Disk), "disk_full disk_stall power_loss rot sync_error wipe");
         assert_eq!(kinds(Profile::Clock), "clock_drift clock_skew crash partition");
-        assert_eq!(kinds(Profile::Membership), "crash join partition power_loss transfer");
+        assert_eq!(kinds(Profile::Membership), "crash join partition power_loss transfer wipe");
         assert_eq!(kinds(Profile::Overload), "burst delay disk_stall transfer worker_crash");
-        assert_eq!(kinds(Profile::Combined).split(' ').count(), 18, "all but the pauses, which turmoil cannot do");
+        assert_eq!(kinds(Profile::Combined).split(' ').count(), 19, "all but the pauses, which turmoil cannot do");
     }
 
     #[test]

@@ -109,6 +109,15 @@ pub enum Kind {
         /// Parts in a million; slow if negative.
         ppm: i64,
     },
+    /// The disk of a node is lost for good, and the process with it. It starts blank under its old id, and must be refused; then
+    /// it is removed, and the machine added under a new id, as a learner and then as a voter. The end is when that should be
+    /// done; from then on faults at the node are faults at its replacement.
+    Wipe {
+        /// Whose.
+        node: u64,
+        /// Its new id, beyond the voters'.
+        replacement: u64,
+    },
     /// A node beyond the voters, with an id of its own, is added as one, and removed at the end.
     Join {
         /// Its id: the voters' number and more.
@@ -186,6 +195,7 @@ impl Kind {
             Kind::Rot { .. } => "rot",
             Kind::Reset { .. } => "reset",
             Kind::ClockDrift { .. } => "clock_drift",
+            Kind::Wipe { .. } => "wipe",
             Kind::Join { .. } => "join",
             Kind::Transfer { .. } => "transfer",
             Kind::MemoryFlip { .. } => "memory_flip",
@@ -208,12 +218,56 @@ impl Kind {
             | Kind::DiskFull { node }
             | Kind::SyncError { node }
             | Kind::Rot { node, .. }
+            | Kind::Wipe { node, .. }
             | Kind::Reset { node }
             | Kind::ClockDrift { node, .. }
             | Kind::Transfer { node }
             | Kind::MemoryFlip { node, .. }
             | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
             Kind::Join { .. } | Kind::Burst { .. } => Vec::new(),
+        }
+    }
+
+    /// The same fault at the voters that `current` says for those that it names.
+    pub fn renumbered(&self, current: impl Fn(u64) -> u64) -> Kind {
+        let mut kind = self.clone();
+        match &mut kind {
+            Kind::Partition { a, b } => a.iter_mut().chain(b).for_each(|node| *node = current(*node)),
+            Kind::OneWay { from, to } => from.iter_mut().chain(to).for_each(|node| *node = current(*node)),
+            Kind::Loss { nodes, .. } | Kind::Delay { nodes, .. } | Kind::PowerLoss { nodes } => {
+                nodes.iter_mut().for_each(|node| *node = current(*node));
+            }
+            Kind::Crash { node }
+            | Kind::Pause { node }
+            | Kind::WorkerCrash { node, .. }
+            | Kind::DiskStall { node, .. }
+            | Kind::DiskFull { node }
+            | Kind::SyncError { node }
+            | Kind::Rot { node, .. }
+            | Kind::Wipe { node, .. }
+            | Kind::Reset { node }
+            | Kind::ClockDrift { node, .. }
+            | Kind::Transfer { node }
+            | Kind::MemoryFlip { node, .. }
+            | Kind::ClockSkew { node, .. } => *node = current(*node),
+            Kind::Join { .. } | Kind::Burst { .. } => {}
+        }
+        kind
+    }
+
+    /// The id beyond the voters' that it uses; no id is used twice.
+    pub fn newcomer(&self) -> Option<u64> {
+        match self {
+            Kind::Join { node } | Kind::Wipe { replacement: node, .. } => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// The node whose disk is lost for good by it.
+    pub fn lost_for_good(&self) -> Option<u64> {
+        match self {
+            Kind::Wipe { node, .. } => Some(*node),
+            _ => None,
         }
     }
 
@@ -234,6 +288,7 @@ impl Kind {
             Kind::Crash { node }
             | Kind::Pause { node }
             | Kind::SyncError { node }
+            | Kind::Wipe { node, .. }
             | Kind::DiskStall { node, .. }
             | Kind::DiskFull { node } => vec![*node],
             Kind::PowerLoss { nodes } => nodes.clone(),
@@ -254,6 +309,9 @@ impl Kind {
             Kind::WorkerCrash { node, .. } => vec![Setting::Pool(*node)],
             Kind::DiskStall { node, .. } | Kind::DiskFull { node } => vec![Setting::Disk(*node)],
             Kind::SyncError { node } => vec![Setting::Process(*node), Setting::Disk(*node)],
+            Kind::Wipe { node, replacement } => {
+                vec![Setting::Process(*node), Setting::Disk(*node), Setting::Member(*replacement)]
+            }
             // Whoever starts on a damaged file that nobody else has is refused, as it should be.
             Kind::Rot { node, .. } => vec![Setting::Process(*node), Setting::Rot],
             Kind::Reset { node } => vec![Setting::Connections(*node)],

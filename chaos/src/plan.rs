@@ -34,6 +34,8 @@ pub const SPARES_MAX: u64 = 8;
 pub const DRIFT_PPM_MAX: u64 = 50_000;
 /// The longest plan: a day.
 pub const DURATION_MS_MAX: u64 = 86_400_000;
+/// What an id of a newcomer must be.
+const SPARE_IDS: &str = "one of the eight ids after the voters'";
 /// The largest plan file that is read.
 const FILE_BYTES_MAX: u64 = 64 << 20;
 
@@ -161,11 +163,8 @@ impl Plan {
 
     /// How many nodes after the voters must be at hand, to be added.
     pub fn spares(&self) -> u64 {
-        let joins = self.faults.iter().filter_map(|fault| match fault.kind {
-            Kind::Join { node } => Some(node - self.nodes),
-            _ => None,
-        });
-        joins.max().unwrap_or(0)
+        let newcomers = self.faults.iter().filter_map(|fault| fault.kind.newcomer());
+        newcomers.max().map_or(0, |last| last - self.nodes)
     }
 
     /// Every start and end, by time; at one time ends come before starts.
@@ -200,10 +199,11 @@ impl Plan {
         }
         let mut joined = BTreeSet::new();
         for (index, fault) in self.faults.iter().enumerate() {
-            if let Kind::Join { node } = fault.kind
+            if let Some(node) = fault.kind.newcomer()
                 && !joined.insert(node)
             {
-                return wrong(format!("faults[{index}].kind.join.node: {node} joins twice, and ids are not reused"));
+                let kind = fault.kind.name();
+                return wrong(format!("faults[{index}].kind.{kind}: {node} joins twice, and ids are not reused"));
             }
         }
         match self.conflict() {
@@ -253,14 +253,16 @@ impl Plan {
                 ("offset_ms", offset_ms.unsigned_abs() <= DURATION_MS_MAX, "at most a day")
             }
             Kind::ClockDrift { ppm, .. } => ("ppm", ppm.unsigned_abs() <= DRIFT_PPM_MAX, "between -50000 and 50000"),
-            Kind::Join { node } => {
-                let spare = self.nodes + 1..=self.nodes + SPARES_MAX;
-                ("node", spare.contains(node), "one of the eight ids after the voters'")
-            }
+            Kind::Join { node } => ("node", self.is_spare(*node), SPARE_IDS),
+            Kind::Wipe { replacement, .. } => ("replacement", self.is_spare(*replacement), SPARE_IDS),
             Kind::Burst { rows } => ("rows", (1..=10_000_000).contains(rows), "between 1 and 10000000"),
             _ => return Ok(()),
         };
         if ok { Ok(()) } else { Err((path(field), format!("is not {range}"))) }
+    }
+
+    fn is_spare(&self, node: u64) -> bool {
+        (self.nodes + 1..=self.nodes + SPARES_MAX).contains(&node)
     }
 
     /// Two faults that set the same at the same time.
@@ -316,6 +318,7 @@ mod tests {
             r#"{"reset":{"node":2}}"#,
             r#"{"clock_drift":{"node":2,"ppm":-200}}"#,
             r#"{"join":{"node":4}}"#,
+            r#"{"wipe":{"node":2,"replacement":5}}"#,
             r#"{"transfer":{"node":2}}"#,
         ];
         for (index, kind) in kinds.iter().enumerate() {
@@ -357,7 +360,11 @@ mod tests {
         let join = |at, node| format!(r#"{{"at_ms":{at},"until_ms":{},"kind":{{"join":{{"node":{node}}}}}}}"#, at + 10);
         assert_eq!(refused(&join(0, 3)), "faults[0].kind.join.node: is not one of the eight ids after the voters'");
         let twice = refused(&format!("{},{}", join(0, 4), join(10, 4)));
-        assert_eq!(twice, "faults[1].kind.join.node: 4 joins twice, and ids are not reused");
+        assert_eq!(twice, "faults[1].kind.join: 4 joins twice, and ids are not reused");
+        let wipe = r#"{"at_ms":20,"until_ms":30,"kind":{"wipe":{"node":1,"replacement":4}}}"#;
+        let twice = refused(&format!("{},{wipe}", join(0, 4)));
+        assert_eq!(twice, "faults[1].kind.wipe: 4 joins twice, and ids are not reused");
+        assert_eq!(plan(wipe).expect("valid").spares(), 1);
     }
 
     #[test]

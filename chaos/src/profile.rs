@@ -16,11 +16,11 @@ pub enum Profile {
     Network,
     /// Crashes, power losses and pauses.
     Crash,
-    /// Slow and full disks, syncs that fail, rot, power losses.
+    /// Slow and full disks, syncs that fail, rot, disks that are lost, power losses.
     Disk,
     /// Wall clocks that jump, monotonic ones that drift, pauses.
     Clock,
-    /// Nodes that come and go, leadership that is handed over, crashes meanwhile.
+    /// Nodes that come and go, or are replaced, leadership that is handed over, crashes meanwhile.
     Membership,
     /// Bursts, workers that die, slow disks.
     Overload,
@@ -43,6 +43,7 @@ enum Draw {
     DiskFull,
     SyncError,
     Rot,
+    Wipe,
     MemoryFlip,
     ClockSkew,
     ClockDrift,
@@ -66,6 +67,7 @@ const COMBINED: &[(Draw, u64)] = &[
     (Draw::DiskFull, 2),
     (Draw::SyncError, 2),
     (Draw::Rot, 2),
+    (Draw::Wipe, 2),
     (Draw::MemoryFlip, 2),
     (Draw::ClockSkew, 2),
     (Draw::ClockDrift, 1),
@@ -106,9 +108,9 @@ impl Profile {
         match self {
             Profile::Network => &[(Partition, 5), (OneWay, 3), (Reset, 3), (Loss, 2), (Delay, 3)],
             Profile::Crash => &[(Crash, 3), (PowerLoss, 3), (Pause, 2)],
-            Profile::Disk => &[(DiskStall, 3), (DiskFull, 3), (SyncError, 3), (Rot, 2), (PowerLoss, 3)],
+            Profile::Disk => &[(DiskStall, 3), (DiskFull, 3), (SyncError, 3), (Rot, 2), (Wipe, 1), (PowerLoss, 3)],
             Profile::Clock => &[(ClockSkew, 3), (ClockDrift, 3), (Pause, 2), (Crash, 1), (Partition, 1)],
-            Profile::Membership => &[(Join, 4), (Transfer, 4), (Crash, 2), (PowerLoss, 1), (Partition, 2)],
+            Profile::Membership => &[(Join, 4), (Wipe, 2), (Transfer, 4), (Crash, 2), (PowerLoss, 1), (Partition, 2)],
             Profile::Overload => &[(Burst, 4), (WorkerCrash, 2), (DiskStall, 1), (Transfer, 1), (Delay, 1)],
             Profile::Combined => COMBINED,
         }
@@ -136,7 +138,7 @@ impl Draw {
         match self {
             Draw::Partition if nodes < 2 => (Kind::Crash { node: 1 }, rng.between(300, 6_000)),
             Draw::OneWay | Draw::Partition | Draw::Loss | Draw::Delay | Draw::Reset => self.of_network(rng, nodes),
-            Draw::Crash | Draw::PowerLoss | Draw::Pause | Draw::Join | Draw::Transfer => {
+            Draw::Crash | Draw::PowerLoss | Draw::Pause | Draw::Join | Draw::Transfer | Draw::Wipe => {
                 self.of_process(rng, nodes, spare)
             }
             Draw::DiskStall | Draw::DiskFull | Draw::SyncError | Draw::Rot => self.of_disk(rng, nodes),
@@ -197,6 +199,9 @@ impl Draw {
         match self {
             Draw::Pause => (Kind::Pause { node: rng.between(1, nodes) }, rng.between(200, 6_000)),
             Draw::Join => (Kind::Join { node: spare }, rng.between(2_000, 15_000)),
+            Draw::Wipe => {
+                (Kind::Wipe { node: rng.between(1, nodes), replacement: spare }, rng.between(4_000, 10_000))
+            }
             Draw::Transfer => (Kind::Transfer { node: rng.between(1, nodes) }, rng.between(100, 500)),
             Draw::PowerLoss => {
                 let length = rng.between(300, 6_000);

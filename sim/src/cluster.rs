@@ -17,7 +17,7 @@ use engram_node::env::{Disk, Open};
 use engram_node::env::{Env, Net, Seed};
 use engram_node::probe::Probe;
 use engram_node::state::records::Hash;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -44,6 +44,10 @@ struct Shared {
     wears: BTreeMap<u64, Arc<Wear>>,
     /// The nodes after these are spares: idle until they are started the first time.
     voters: u64,
+    /// The nodes that replaced voters, by the voter's number.
+    replaced: Mutex<BTreeMap<u64, u64>>,
+    /// The voters whose place is being filled.
+    lost: Mutex<BTreeSet<u64>>,
     lives: Mutex<BTreeMap<u64, u64>>,
     /// Doors into the nodes that run.
     probes: Mutex<BTreeMap<u64, Probe>>,
@@ -65,15 +69,40 @@ impl Cluster {
             skews: nodes.clone().map(|node| (node, Arc::default())).collect(),
             wears: nodes.map(|node| (node, Arc::default())).collect(),
             voters: run.nodes,
+            replaced: Mutex::default(),
+            lost: Mutex::default(),
             lives: Mutex::default(),
             probes: Mutex::default(),
             failure: Mutex::default(),
         }))
     }
 
-    /// The nodes that are members from the first moment to the last.
+    /// The voters of now: those of the beginning, or what replaced them.
     pub fn nodes(&self) -> impl Iterator<Item = u64> + '_ {
-        1..=self.0.voters
+        (1..=self.0.voters).map(|voter| self.current(voter))
+    }
+
+    /// The node that is in the place of a voter of the beginning; of any other id itself.
+    pub fn current(&self, voter: u64) -> u64 {
+        self.0.replaced.lock().unwrap_or_else(PoisonError::into_inner).get(&voter).copied().unwrap_or(voter)
+    }
+
+    /// The node in the place of a voter is lost, and will be replaced; which. `None`, and no fault: the one before it in that
+    /// place is being replaced yet, and two lost disks of one place are one too many.
+    pub fn begin_replacing(&self, voter: u64) -> Option<u64> {
+        let begun = self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).insert(voter);
+        let node = self.current(voter);
+        if !begun {
+            self.0.trace.event(format_args!("n{node} is spared: it is being replaced"));
+        }
+        begun.then_some(node)
+    }
+
+    /// From now on another node is in the place of a voter; the same one, if nothing was lost.
+    pub fn replaced(&self, voter: u64, node: u64) {
+        self.0.trace.event(format_args!("n{node} is in the place of n{}", self.current(voter)));
+        self.0.replaced.lock().unwrap_or_else(PoisonError::into_inner).insert(voter, node);
+        self.0.lost.lock().unwrap_or_else(PoisonError::into_inner).remove(&voter);
     }
 
     /// Where a node is.
@@ -207,14 +236,31 @@ impl Cluster {
         self.0.skews[&node].drift((self.0.now)(), ppm);
     }
 
+    /// A node's disk will be empty after the next loss of power.
+    pub fn wipe(&self, node: u64) {
+        self.0.trace.event(format_args!("n{node} will lose its disk"));
+        self.0.disks[&node].wipe_at_power_loss();
+    }
+
+    /// Whether a node with a disk that was emptied has met a message for the one before.
+    pub fn was_refused(&self, node: u64) -> bool {
+        self.0.observer.was_refused(node)
+    }
+
     /// The process of a node is dead.
     pub fn crashed(&self, node: u64, power: bool) {
         self.probes().remove(&node);
         self.0.trace.event(format_args!("n{node} {}", if power { "loses power" } else { "crashes" }));
         match power {
-            true => self.0.disks[&node].power_loss(),
+            true if self.0.disks[&node].power_loss() => self.0.observer.wiped(node),
+            true => {}
             false => self.0.disks[&node].crash(),
         }
+    }
+
+    /// Something that is done to a node, for the trace.
+    pub fn trace(&self, text: impl std::fmt::Display) {
+        self.0.trace.event(text);
     }
 
     /// Sets a node's wall clock ahead, or behind.

@@ -47,6 +47,8 @@ struct Inner {
     /// Operations that write, sync or rename so far; power fails before the one that `power_fails_at` names.
     operations: u64,
     power_fails_at: Option<u64>,
+    /// The next loss of power takes everything.
+    wiped: bool,
 }
 
 impl Inner {
@@ -107,6 +109,7 @@ impl SimDisk {
             sync_failed: false,
             operations: 0,
             power_fails_at: None,
+            wiped: false,
         })))
     }
 
@@ -122,11 +125,20 @@ impl SimDisk {
         (inner.fail_syncs, inner.sync_failed) = (0, false);
     }
 
-    /// Power failed: what was not synced may be lost or torn.
-    pub fn power_loss(&self) {
+    /// The disk is lost with the next loss of power: it is empty then.
+    pub fn wipe_at_power_loss(&self) {
+        self.inner().wiped = true;
+    }
+
+    /// Power failed: what was not synced may be lost or torn. Whether the disk was lost altogether.
+    pub fn power_loss(&self) -> bool {
         self.crash();
         let mut guard = self.inner();
         let inner = &mut *guard;
+        let wiped = std::mem::take(&mut inner.wiped);
+        if wiped {
+            (inner.durable_names, inner.pending_names) = (BTreeMap::new(), Vec::new());
+        }
         let pending = std::mem::take(&mut inner.pending_names);
         let kept = inner.rng.random_range(0..=pending.len());
         pending[..kept].iter().for_each(|change| rename(&mut inner.durable_names, change));
@@ -137,6 +149,7 @@ impl SimDisk {
         let named: BTreeSet<u64> = inner.names.values().copied().collect();
         inner.files.retain(|file, _| named.contains(file));
         inner.power_fails_at = None;
+        wiped
     }
 
     /// The next sync fails, and what it should have made durable is lost once power fails.

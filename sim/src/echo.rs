@@ -30,10 +30,10 @@ const BATCHES: u64 = 4;
 pub async fn run(client: Client, cluster: Cluster, env: Env, seed: Seed, until: Duration) -> Result<u64, String> {
     let mut rng = seed.stream("echo");
     let config = SpaceConfig { name: SPACE.into(), dim: DIM as u32, ..SpaceConfig::default() };
-    let endpoints = cluster.endpoints();
     let mut twice = 0;
     while env.clock.monotonic() < until {
         drop(client.create_space(config.clone()).await); // there already, or tried again
+        let endpoints = cluster.endpoints();
         let endpoint = &endpoints[rng.random_range(0..endpoints.len())];
         // What the moment refuses is none of the promises.
         if let Ok(acked) = session(endpoint, &env, &mut rng).await? {

@@ -10,6 +10,7 @@ use engram_client::Client;
 use engram_node::env::{Env, Rt};
 use engram_proto::transport::timeout;
 use openraft::AsyncRuntime;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,13 +40,20 @@ impl Faults {
     /// Executes the plan, its time counted from `started`; newcomers are gone when it returns. The error is a broken promise.
     pub async fn follow(&self, plan: &Plan, started: Duration) -> Result<(), String> {
         let clock = &self.env.clock;
-        let mut stays = Vec::new();
+        let (mut stays, mut begun) = (Vec::new(), BTreeMap::new());
         for action in plan.actions() {
             let at = started + Duration::from_millis(action.at_ms);
             clock.sleep(at.saturating_sub(clock.monotonic())).await;
-            match action.fault.kind {
+            let until = started + Duration::from_millis(action.fault.until_ms);
+            // What began at a node ends there, whoever is in its place by then.
+            let here = || action.fault.kind.renumbered(|voter| self.cluster.current(voter));
+            let kind = begun.entry(action.index).or_insert_with(here).clone();
+            match kind {
+                Kind::Wipe { replacement, .. } if action.begins => {
+                    let voters = action.fault.kind.lost_for_good();
+                    stays.extend(voters.map(|voter| Rt::spawn(self.clone().wipe(voter, replacement, until))));
+                }
                 Kind::Join { node } if action.begins => {
-                    let until = started + Duration::from_millis(action.fault.until_ms);
                     stays.push(Rt::spawn(self.clone().stay(node, until)));
                 }
                 Kind::Transfer { node } if action.begins => {
@@ -54,8 +62,8 @@ impl Faults {
                     let transfer = async move { drop(client.transfer_leader(Some(node)).await) };
                     drop(Rt::spawn(transfer));
                 }
-                Kind::PowerLoss { ref nodes } if action.begins => self.lose_power(nodes.clone()).await,
-                _ => self.apply(&action.fault.kind, action.begins),
+                Kind::PowerLoss { nodes } if action.begins => self.lose_power(nodes).await,
+                kind => self.apply(&kind, action.begins),
             }
         }
         for stay in stays {
@@ -120,7 +128,7 @@ impl Faults {
             Kind::Burst { rows } if begins => self.load.add(*rows),
             // What happens at a moment, and what `follow` does itself.
             Kind::Rot { .. } | Kind::MemoryFlip { .. } | Kind::Reset { .. } | Kind::Burst { .. } => {}
-            Kind::Join { .. } | Kind::Transfer { .. } => {}
+            Kind::Join { .. } | Kind::Wipe { .. } | Kind::Transfer { .. } => {}
         }
     }
 
@@ -149,7 +157,7 @@ impl Faults {
     }
 
     /// Removes a node that may be a member, or become one by what is still under way.
-    async fn remove(&self, node: u64) -> Result<(), String> {
+    pub(crate) async fn remove(&self, node: u64) -> Result<(), String> {
         match self.client.remove_node(node).await {
             Err(error) if error.error().kind() != engram_client::Kind::NotFound => Err(error.to_string()),
             _ => Ok(()),

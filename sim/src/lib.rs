@@ -23,6 +23,7 @@ pub mod liveness;
 pub mod net;
 pub mod observe;
 pub mod pool;
+pub mod remedy;
 pub mod run;
 pub mod trace;
 pub mod wear;

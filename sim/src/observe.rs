@@ -12,6 +12,9 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+/// What a node says of a message that is for another disk than its own.
+const ANOTHER_DISK: &str = "this data directory is not the one that joined the cluster as this node";
+
 /// One event of one node.
 #[derive(Clone, Debug)]
 pub struct Record {
@@ -44,6 +47,8 @@ pub struct Observer {
     invariants: Arc<Mutex<Invariants>>,
     /// Nodes with a bit flipped in the memory that they have, until they say that they have found it.
     flipped: Arc<Mutex<BTreeSet<u64>>>,
+    /// Nodes whose disk was emptied and that have met a message for the disk before.
+    refused: Arc<Mutex<BTreeSet<u64>>>,
     /// The state's digest after each log index, as nodes applied it.
     digests: Arc<Mutex<BTreeMap<u64, String>>>,
 }
@@ -51,7 +56,8 @@ pub struct Observer {
 impl Observer {
     /// Writes to `trace`.
     pub fn new(trace: Trace) -> Self {
-        Self { trace, invariants: Arc::default(), flipped: Arc::default(), digests: Arc::default() }
+        let (invariants, flipped, refused, digests) = Default::default();
+        Self { trace, invariants, flipped, refused, digests }
     }
 
     /// The first violation so far.
@@ -63,6 +69,16 @@ impl Observer {
     pub fn restarted(&self, node: u64) {
         self.invariants.lock().unwrap_or_else(PoisonError::into_inner).restarted(node);
         self.flipped.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+    }
+
+    /// Tells the invariants that a node's disk is empty from now on.
+    pub fn wiped(&self, node: u64) {
+        self.invariants.lock().unwrap_or_else(PoisonError::into_inner).wiped(node);
+    }
+
+    /// Whether a node has met a message for another disk than its own.
+    pub fn was_refused(&self, node: u64) -> bool {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).contains(&node)
     }
 
     /// The state's digest by log index. Nodes do not differ: `committed_immutable`.
@@ -118,6 +134,7 @@ impl<S: Subscriber> Layer<S> for Observer {
                 "a bit flips" => drop(flipped.insert(node)),
                 // The last one takes the place of the memory that the bit is in.
                 "memory is damaged" | "snapshot installed" => drop(flipped.remove(&node)),
+                ANOTHER_DISK => drop(self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(node)),
                 _ => {}
             }
         }

@@ -8,6 +8,7 @@ mod quarantined_is_silent;
 mod same_log_same_graph;
 mod searchable_on_n;
 mod vote_is_kept;
+mod wiped_disk_refused;
 
 use crate::observe::Record;
 use std::time::Duration;
@@ -35,6 +36,8 @@ pub trait Invariant: Send {
     fn observe(&mut self, record: &Record) -> Result<(), String>;
     /// A node starts a new life.
     fn restarted(&mut self, _node: u64) {}
+    /// A node's disk is empty from now on.
+    fn wiped(&mut self, _node: u64) {}
 }
 
 /// All of them.
@@ -54,6 +57,7 @@ impl Default for Invariants {
             Box::<same_log_same_graph::SameLogSameGraph>::default(),
             Box::<searchable_on_n::SearchableOnN>::default(),
             Box::<vote_is_kept::VoteIsKept>::default(),
+            Box::<wiped_disk_refused::WipedDiskRefused>::default(),
         ];
         Self { all, violation: None }
     }
@@ -74,6 +78,11 @@ impl Invariants {
     /// Tells all that a node starts a new life.
     pub fn restarted(&mut self, node: u64) {
         self.all.iter_mut().for_each(|invariant| invariant.restarted(node));
+    }
+
+    /// Tells all that a node's disk is empty from now on.
+    pub fn wiped(&mut self, node: u64) {
+        self.all.iter_mut().for_each(|invariant| invariant.wiped(node));
     }
 
     /// The first violation.

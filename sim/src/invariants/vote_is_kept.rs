@@ -31,4 +31,9 @@ impl Invariant for VoteIsKept {
         }
         Ok(())
     }
+
+    /// It cannot know, and `wiped_disk_refused` keeps it from being asked again.
+    fn wiped(&mut self, node: u64) {
+        self.0.remove(&node);
+    }
 }
