@@ -94,7 +94,7 @@ async fn forward(
             leadership.no_leader()
         }
         // Nothing was sent.
-        Err(status) => match Error::from_status(&status) {
+        Err(status) => match leadership.refused(&status) {
             error if error.is_rejected() => error,
             _ => leadership.no_leader(),
         },
@@ -144,7 +144,7 @@ impl Lane<'_> {
                         if !waiting.is_empty() {
                             probe!("forward_stream_broke_with_entries");
                         }
-                        return Error::from_status(&status);
+                        return self.leadership.refused(&status);
                     }
                 },
                 () = &mut replaced => {

@@ -95,6 +95,10 @@ impl Gate {
     /// Waits until this node may answer at `level`, then takes a view of the space. Cancel safe.
     pub async fn view(&self, name: &str, level: ReadLevel, deadline_ms: u32) -> Result<View> {
         check_level(level)?;
+        if (self.incarnation)() == 0 {
+            // It would not even know that the space is there.
+            return Err(self.leadership.in_no_cluster());
+        }
         let deadline = self.deadline(deadline_ms);
         let read_index = match level {
             ReadLevel::Eventual => None,

@@ -4,11 +4,13 @@ use crate::env::Clock;
 use crate::raft::net::{Connection, Network};
 use crate::raft::types::{Member, Raft};
 use crate::state::Machine;
-use engram_proto::error::Error;
+use engram_probes::probe;
+use engram_proto::error::{Error, Kind};
 use openraft::async_runtime::WatchReceiver;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tonic::Status;
 
 /// Where a write or a read index must go.
 pub enum Leader {
@@ -125,6 +127,26 @@ impl Leadership {
         let mut error = Error::not_leader(format!("node {node} knows no leader; resend in 200 ms"), self.hint());
         error.0.retry_after_ms = 200;
         error
+    }
+
+    /// The error of whatever is asked of a node that is in no cluster: a blank one, or one whose disk was lost.
+    pub fn in_no_cluster(&self) -> Error {
+        probe!("asked_in_no_cluster");
+        let text = format!("node {} is in no cluster; ask a member, or make this node one", self.0.node);
+        Error::not_leader(text, String::new())
+    }
+
+    /// What the member that leads, as far as this node knows, answered with an error. A refusal of the message itself (another
+    /// disk, another cluster, another version) is no word about what a client asked: that member leads no more.
+    pub fn refused(&self, status: &Status) -> Error {
+        match Error::from_status(status) {
+            error if matches!(error.kind(), Kind::Invalid | Kind::Unsupported) => {
+                probe!("leader_refuses_the_message");
+                tracing::warn!(node = self.0.node, reason = %error, "the leader refused a message; another will lead");
+                self.no_leader()
+            }
+            error => error,
+        }
     }
 
     /// Log time now, for a command of `term`. Apply takes the largest stamp so far, so it never goes back.

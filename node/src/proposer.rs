@@ -160,7 +160,7 @@ impl Proposer {
                 let outcome = answer.outcome.ok_or_else(|| Error::in_doubt("the leader's answer has no outcome"))?;
                 Ok((answer.log_index, outcome))
             }
-            Either::Left((Err(status), _)) => Err(Error::from_status(&status)),
+            Either::Left((Err(status), _)) => Err(self.leadership.refused(&status)),
             Either::Right(((), _)) => {
                 let (node, leader) = (self.leadership.node(), connection.node());
                 Err(Error::in_doubt(format!("node {node}: node {leader} was replaced as leader before it answered")))

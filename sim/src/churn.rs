@@ -81,13 +81,14 @@ impl Churn {
         for _ in 0..rng.random_range(1..6) {
             self.writes += 1;
             let (id, text) = (Self::draw(rng), format!("version {}", self.writes));
-            sent.push((id.clone(), text.clone()));
             self.written.insert(text.clone(), id.clone());
             self.names.entry(id.clone()).or_default();
-            let row = Observation { id, ..observation(text, &vector(rng)) };
+            let row = Observation { id: id.clone(), ..observation(text.clone(), &vector(rng)) };
             if observer.push(row).await.is_err() {
+                // Not taken: a flush after it says nothing of it.
                 break;
             }
+            sent.push((id, text));
         }
         let acked = observer.flush().await.is_ok();
         for (id, text) in sent {
@@ -130,8 +131,15 @@ impl Churn {
         if let Ok(answer) = client.recall(recall).await {
             for hit in &answer.hits {
                 let name = self.written.get(&hit.text).ok_or("named_as_written: a hit that nobody wrote")?;
-                if !self.names[name].allows(&Some(hit.text.clone())) {
-                    return Err(format!("forgotten_stays_gone: a recall shows {:?} of {name:?}", hit.text));
+                let register = &self.names[name];
+                if !register.allows(&Some(hit.text.clone())) {
+                    let Register { last, doubts } = register;
+                    let (text, snapshot) = (&hit.text, &answer.snapshot);
+                    return Err(format!(
+                        "forgotten_stays_gone: a recall shows {text:?} of {name:?}, written {last:?}, in doubt {doubts:?}; \
+                         answered by node {} at {}",
+                        snapshot.node, snapshot.applied_index
+                    ));
                 }
             }
         }

@@ -108,6 +108,9 @@ impl Spaces for Service {
     }
 
     async fn list_spaces(&self, _: Request<ListSpacesRequest>) -> Answer<ListSpacesResponse> {
+        if self.0.incarnation() == 0 {
+            return Err(status(self.0.leadership.in_no_cluster()));
+        }
         let (spaces, applied_index) = self.0.spaces();
         Ok(Response::new(ListSpacesResponse { spaces, applied_index }))
     }

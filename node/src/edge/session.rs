@@ -9,6 +9,9 @@ use engram_proto::wire::v1::{SessionState, SessionStatusRequest, SessionStatusRe
 /// Looks a session up at a read index that a quorum confirmed. Cancel safe.
 pub async fn session_status(node: &Node, request: &SessionStatusRequest) -> Result<SessionStatusResponse> {
     let (asked, mine) = (request.incarnation, node.incarnation());
+    if mine == 0 {
+        return Err(node.leadership.in_no_cluster());
+    }
     if asked != 0 && asked != mine {
         let text = format!("session {} is of incarnation {asked}, the cluster is in {mine}", request.session);
         return Err(Error::session_lost(format!("{text}: it was restored"), None));

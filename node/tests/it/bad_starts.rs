@@ -1,9 +1,10 @@
 //! Nodes that must not start, or must take part in nothing: each says why and what to do, and touches nothing.
 
 use crate::common::{Running, client, cluster, config, engram, env, note, ready, rows, texts, until};
-use engram_client::{Kind, ObserveOptions};
+use engram_client::{Kind, ObserveOptions, Recall};
 use engram_node::RunError;
 use engram_proto::wire::v1::Role;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_configuration_is_named_by_file_and_key() {
@@ -111,6 +112,11 @@ async fn a_wiped_disk_under_an_old_id_takes_part_in_nothing() {
     let status = on.status().await.expect("answers");
     assert_eq!((status.role(), status.watermarks.expect("marks").applied), (Role::Blank, 0));
     assert!(status.not_ready_reason.contains("in no cluster"), "{}", status.not_ready_reason);
+    // It has no word about sessions and spaces that it knows nothing of: clients go elsewhere.
+    let recall = Recall { deadline: Duration::from_millis(500), ..Recall::new("notes", vec![1.0; 4], 1) };
+    let error = on.recall(recall).await.expect_err("it is no member");
+    assert_eq!(error.kind(), Kind::NotLeader, "{error}");
+    assert!(error.to_string().contains("in no cluster"), "{error}");
     let error = rest.add_node(wiped.address(), false).await.expect_err("its id is taken");
     assert_eq!(error.error().kind(), Kind::Exists, "{error}");
     assert!(error.to_string().contains("under a new id"), "{error}");

@@ -18,6 +18,7 @@ macro_rules! probe {
 
 /// Every mark, once in the code each.
 pub const NAMES: &[&str] = &[
+    "asked_in_no_cluster",
     "chunk_run_again",
     "entry_already_in_the_state",
     "files_swept_between_snapshots",
@@ -25,6 +26,7 @@ pub const NAMES: &[&str] = &[
     "forward_took_too_long",
     "forwarded_entry_waited_too_long",
     "gap_at_apply",
+    "leader_refuses_the_message",
     "leader_replaced_with_entries_on_their_way",
     "log_ends_in_a_torn_group",
     "log_has_later_segments_than_its_end",

@@ -102,6 +102,9 @@ fn read(node: &Node, first: ObserveRequest) -> Result<(command::Kind, Terms)> {
         }
         Some(observe_request::Message::Resume(resume)) => {
             let mine = node.incarnation();
+            if mine == 0 {
+                return Err(node.leadership.in_no_cluster());
+            }
             if resume.incarnation != mine {
                 let text = format!("session {} is of incarnation {}", resume.session, resume.incarnation);
                 return Err(Error::session_lost(format!("{text}, the cluster is in {mine}: it was restored"), None));
