@@ -137,11 +137,8 @@ mod tests {
 
     #[test]
     fn a_second_node_of_three_is_not_lost_for_good_however_late() {
-        let wipe = |at_ms, node, replacement| Fault {
-            at_ms,
-            until_ms: at_ms + 100,
-            kind: Kind::Wipe { node, replacement },
-        };
+        let wipe =
+            |at_ms, node, replacement| Fault { at_ms, until_ms: at_ms + 100, kind: Kind::Wipe { node, replacement } };
         let text = r#"{"version":1,"seed":7,"profile":"p","duration_ms":1000,"nodes":3,"faults":[]}"#;
         let mut plan = Plan::from_json(text).expect("a plan");
         plan.faults.push(wipe(0, 1, 4));

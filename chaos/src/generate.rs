@@ -96,13 +96,13 @@ mod tests {
             let names = plans.flat_map(|plan| plan.faults.into_iter().map(|fault| fault.kind.name()));
             names.collect::<std::collections::BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
         };
-        assert_eq!(kinds(Profile::Network), "delay loss one_way partition reset");
+        assert_eq!(kinds(Profile::Network), "delay loss one_way partition reset slow_reader");
         assert_eq!(kinds(Profile::Crash), "crash power_loss");
         assert_eq!(kinds(Profile::Disk), "disk_full disk_stall power_loss rot sync_error wipe");
         assert_eq!(kinds(Profile::Clock), "clock_drift clock_skew crash partition");
         assert_eq!(kinds(Profile::Membership), "crash join partition power_loss transfer wipe");
-        assert_eq!(kinds(Profile::Overload), "burst delay disk_stall transfer worker_crash");
-        assert_eq!(kinds(Profile::Combined).split(' ').count(), 19, "all but the pauses, which turmoil cannot do");
+        assert_eq!(kinds(Profile::Overload), "burst delay disk_stall slow_reader transfer worker_crash");
+        assert_eq!(kinds(Profile::Combined).split(' ').count(), 20, "all but the pauses, which turmoil cannot do");
     }
 
     #[test]

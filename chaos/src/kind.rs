@@ -136,6 +136,13 @@ pub enum Kind {
         /// Which space, row and bit, by a draw.
         draw: u64,
     },
+    /// A client that has much to hear stops reading its stream, or reads it slowly; at the end it goes on.
+    SlowReader {
+        /// By a WebSocket; else by gRPC.
+        web: bool,
+        /// It reads a message so often; none if 0.
+        every_ms: u64,
+    },
     /// Clients offer this many rows at once, spread over the window.
     Burst {
         /// How many.
@@ -172,6 +179,8 @@ pub enum Setting {
     Member(u64),
     /// Who leads.
     Leader,
+    /// The client that is slow, by a WebSocket or not.
+    Reader(bool),
     /// The clients' load.
     Load,
 }
@@ -199,6 +208,7 @@ impl Kind {
             Kind::Join { .. } => "join",
             Kind::Transfer { .. } => "transfer",
             Kind::MemoryFlip { .. } => "memory_flip",
+            Kind::SlowReader { .. } => "slow_reader",
             Kind::Burst { .. } => "burst",
         }
     }
@@ -224,7 +234,7 @@ impl Kind {
             | Kind::Transfer { node }
             | Kind::MemoryFlip { node, .. }
             | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
-            Kind::Join { .. } | Kind::Burst { .. } => Vec::new(),
+            Kind::Join { .. } | Kind::SlowReader { .. } | Kind::Burst { .. } => Vec::new(),
         }
     }
 
@@ -250,7 +260,7 @@ impl Kind {
             | Kind::Transfer { node }
             | Kind::MemoryFlip { node, .. }
             | Kind::ClockSkew { node, .. } => *node = current(*node),
-            Kind::Join { .. } | Kind::Burst { .. } => {}
+            Kind::Join { .. } | Kind::SlowReader { .. } | Kind::Burst { .. } => {}
         }
         kind
     }
@@ -320,6 +330,7 @@ impl Kind {
             Kind::Transfer { .. } => vec![Setting::Leader],
             Kind::MemoryFlip { .. } => vec![Setting::Memory],
             Kind::ClockSkew { node, .. } => vec![Setting::Clock(*node)],
+            Kind::SlowReader { web, .. } => vec![Setting::Reader(*web)],
             Kind::Burst { .. } => vec![Setting::Load],
         }
     }

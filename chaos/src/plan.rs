@@ -255,6 +255,7 @@ impl Plan {
             Kind::ClockDrift { ppm, .. } => ("ppm", ppm.unsigned_abs() <= DRIFT_PPM_MAX, "between -50000 and 50000"),
             Kind::Join { node } => ("node", self.is_spare(*node), SPARE_IDS),
             Kind::Wipe { replacement, .. } => ("replacement", self.is_spare(*replacement), SPARE_IDS),
+            Kind::SlowReader { every_ms, .. } => ("every_ms", *every_ms <= 60_000, "at most 60000"),
             Kind::Burst { rows } => ("rows", (1..=10_000_000).contains(rows), "between 1 and 10000000"),
             _ => return Ok(()),
         };
@@ -313,6 +314,7 @@ mod tests {
             r#"{"disk_full":{"node":1}}"#,
             r#"{"clock_skew":{"node":3,"offset_ms":-500}}"#,
             r#"{"burst":{"rows":10000}}"#,
+            r#"{"slow_reader":{"web":true,"every_ms":0}}"#,
             r#"{"sync_error":{"node":2}}"#,
             r#"{"rot":{"node":2,"draw":7}}"#,
             r#"{"reset":{"node":2}}"#,

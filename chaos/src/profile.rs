@@ -12,7 +12,7 @@ use crate::rng::Rng;
 /// A mix of faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Profile {
-    /// Partitions, whole, partial and one-way, broken connections, loss and delay.
+    /// Partitions, whole, partial and one-way, broken connections, loss and delay, clients that read slowly.
     Network,
     /// Crashes, power losses and pauses.
     Crash,
@@ -22,7 +22,7 @@ pub enum Profile {
     Clock,
     /// Nodes that come and go, or are replaced, leadership that is handed over, crashes meanwhile.
     Membership,
-    /// Bursts, workers that die, slow disks.
+    /// Bursts, workers that die, slow disks, clients that read slowly.
     Overload,
     /// Everything at once.
     Combined,
@@ -50,6 +50,7 @@ enum Draw {
     Join,
     Transfer,
     WorkerCrash,
+    SlowReader,
     Burst,
 }
 
@@ -74,6 +75,7 @@ const COMBINED: &[(Draw, u64)] = &[
     (Draw::Join, 2),
     (Draw::Transfer, 2),
     (Draw::WorkerCrash, 2),
+    (Draw::SlowReader, 2),
     (Draw::Burst, 1),
 ];
 
@@ -106,12 +108,14 @@ impl Profile {
     fn draws(self) -> &'static [(Draw, u64)] {
         use Draw::*;
         match self {
-            Profile::Network => &[(Partition, 5), (OneWay, 3), (Reset, 3), (Loss, 2), (Delay, 3)],
+            Profile::Network => &[(Partition, 5), (OneWay, 3), (Reset, 3), (Loss, 2), (Delay, 3), (SlowReader, 2)],
             Profile::Crash => &[(Crash, 3), (PowerLoss, 3), (Pause, 2)],
             Profile::Disk => &[(DiskStall, 3), (DiskFull, 3), (SyncError, 3), (Rot, 2), (Wipe, 1), (PowerLoss, 3)],
             Profile::Clock => &[(ClockSkew, 3), (ClockDrift, 3), (Pause, 2), (Crash, 1), (Partition, 1)],
             Profile::Membership => &[(Join, 4), (Wipe, 2), (Transfer, 4), (Crash, 2), (PowerLoss, 1), (Partition, 2)],
-            Profile::Overload => &[(Burst, 4), (WorkerCrash, 2), (DiskStall, 1), (Transfer, 1), (Delay, 1)],
+            Profile::Overload => {
+                &[(Burst, 4), (WorkerCrash, 2), (SlowReader, 2), (DiskStall, 1), (Transfer, 1), (Delay, 1)]
+            }
             Profile::Combined => COMBINED,
         }
     }
@@ -157,6 +161,10 @@ impl Draw {
                 let (length, every_ms) = (rng.between(1_000, 15_000), rng.between(1, 500));
                 (Kind::WorkerCrash { node: rng.between(1, nodes), every_ms }, length)
             }
+            Draw::SlowReader => {
+                let every_ms = if rng.once_in(2) { 0 } else { rng.between(20, 1_000) };
+                (Kind::SlowReader { web: rng.once_in(2), every_ms }, rng.between(1_000, 20_000))
+            }
             Draw::Burst => (Kind::Burst { rows: rng.between(500, 3_000) }, rng.between(500, 3_000)),
         }
     }
@@ -199,9 +207,7 @@ impl Draw {
         match self {
             Draw::Pause => (Kind::Pause { node: rng.between(1, nodes) }, rng.between(200, 6_000)),
             Draw::Join => (Kind::Join { node: spare }, rng.between(2_000, 15_000)),
-            Draw::Wipe => {
-                (Kind::Wipe { node: rng.between(1, nodes), replacement: spare }, rng.between(4_000, 10_000))
-            }
+            Draw::Wipe => (Kind::Wipe { node: rng.between(1, nodes), replacement: spare }, rng.between(4_000, 10_000)),
             Draw::Transfer => (Kind::Transfer { node: rng.between(1, nodes) }, rng.between(100, 500)),
             Draw::PowerLoss => {
                 let length = rng.between(300, 6_000);

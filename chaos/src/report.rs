@@ -145,6 +145,13 @@ pub fn describe(kind: &Kind) -> String {
         Kind::DiskFull { node } => format!("disk of node {node} full"),
         Kind::MemoryFlip { node, .. } => format!("a bit flips in the memory of node {node}"),
         Kind::ClockSkew { node, offset_ms } => format!("clock of node {node} off by {offset_ms} ms"),
+        Kind::SlowReader { web, every_ms } => {
+            let stream = if *web { "WebSocket" } else { "gRPC stream" };
+            match every_ms {
+                0 => format!("a client does not read its {stream}"),
+                _ => format!("a client reads its {stream} every {every_ms} ms"),
+            }
+        }
         Kind::Burst { rows } => format!("{rows} rows at once"),
     }
 }

@@ -130,7 +130,13 @@ impl Cluster {
 
     /// A client's world, on the client's host.
     pub fn client_env(&self, seed: u64) -> Env {
-        self.env("client".into(), seed, &SimDisk::new(seed), Arc::default(), Arc::default())
+        self.worn_client_env(seed).0
+    }
+
+    /// The same, and what turns at its connections alone.
+    pub fn worn_client_env(&self, seed: u64) -> (Env, Arc<Wear>) {
+        let wear = Arc::<Wear>::default();
+        (self.env("client".into(), seed, &SimDisk::new(seed), Arc::default(), wear.clone()), wear)
     }
 
     /// One life of a node: from its start to its crash, or to its own end, which is a failure.

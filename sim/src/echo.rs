@@ -89,18 +89,26 @@ async fn listen(mut answers: Streaming<ObserveResponse>, env: &Env) -> Result<Re
 
 /// On every node each number of a session is there once.
 pub async fn check(cluster: &Cluster, client: &Client) -> Result<(), String> {
+    sessions(cluster, client, SPACE).await.map(drop)
+}
+
+/// The same of any space whose rows say their number; how many rows each session has.
+pub async fn sessions(cluster: &Cluster, client: &Client, space: &str) -> Result<BTreeMap<u64, u64>, String> {
     let spaces = client.list_spaces().await.map_err(|e| format!("liveness: no list of spaces: {e}"))?;
-    if !spaces.iter().any(|space| space.config.as_ref().is_some_and(|config| config.name == SPACE)) {
-        return Ok(());
+    let mut counts = BTreeMap::new();
+    if !spaces.iter().any(|made| made.config.as_ref().is_some_and(|config| config.name == space)) {
+        return Ok(counts);
     }
     for endpoint in cluster.endpoints() {
-        let list = List { level: Level::Linearizable, ..List::new(SPACE) };
+        let list = List { level: Level::Linearizable, ..List::new(space) };
         let listing = client.on(&endpoint).list_all(list).await;
         let rows = listing.map_err(|e| format!("liveness: no list from {endpoint}: {e}"))?.rows;
         let mut seen = BTreeMap::new();
+        counts.clear();
         for row in &rows {
+            *counts.entry(row.session).or_default() += 1;
             let text = row.observation.as_ref().map_or("", |observation| &observation.text);
-            if text != format!("echo {}", row.sequence) {
+            if text != format!("{space} {}", row.sequence) {
                 return Err(format!("once_per_sequence: {endpoint} has {text:?} at sequence {}", row.sequence));
             }
             if let Some(before) = seen.insert((row.session, row.sequence), row.log_index) {
@@ -110,5 +118,5 @@ pub async fn check(cluster: &Cluster, client: &Client) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(counts)
 }

@@ -3,11 +3,12 @@
 //! Leaves out: what a plan may be (`engram_chaos`), and how a world crashes a host or cuts a link ([`crate::world`]).
 
 use crate::cluster::Cluster;
+use crate::slow::Slow;
 use crate::workload::Load;
 use crate::world::{Act, CALM_DELAY_MS, Hands};
 use engram_chaos::{Kind, Plan};
 use engram_client::Client;
-use engram_node::env::{Env, Rt};
+use engram_node::env::{Env, Rt, Seed};
 use engram_proto::transport::timeout;
 use openraft::AsyncRuntime;
 use std::collections::BTreeMap;
@@ -52,6 +53,13 @@ impl Faults {
                 Kind::Wipe { replacement, .. } if action.begins => {
                     let voters = action.fault.kind.lost_for_good();
                     stays.extend(voters.map(|voter| Rt::spawn(self.clone().wipe(voter, replacement, until))));
+                }
+                Kind::SlowReader { web, every_ms } if action.begins => {
+                    let seed = Seed(plan.seed ^ (action.index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+                    let (env, wear) = self.cluster.worn_client_env(seed.0);
+                    let (cluster, client, every) =
+                        (self.cluster.clone(), self.client.clone(), Duration::from_millis(every_ms));
+                    stays.push(Rt::spawn(Slow { cluster, env, wear, client, seed, web, every }.run(until)));
                 }
                 Kind::Join { node } if action.begins => {
                     stays.push(Rt::spawn(self.clone().stay(node, until)));
@@ -128,7 +136,7 @@ impl Faults {
             Kind::Burst { rows } if begins => self.load.add(*rows),
             // What happens at a moment, and what `follow` does itself.
             Kind::Rot { .. } | Kind::MemoryFlip { .. } | Kind::Reset { .. } | Kind::Burst { .. } => {}
-            Kind::Join { .. } | Kind::Wipe { .. } | Kind::Transfer { .. } => {}
+            Kind::Join { .. } | Kind::Wipe { .. } | Kind::Transfer { .. } | Kind::SlowReader { .. } => {}
         }
     }
 

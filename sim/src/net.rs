@@ -104,6 +104,7 @@ impl Read for TracedIo {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
         match self.broken() {
             true => reset(),
+            false if self.wear.is_deaf(cx) => Poll::Pending,
             false => Pin::new(&mut *self.io).poll_read(cx, into),
         }
     }

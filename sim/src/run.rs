@@ -11,7 +11,7 @@ use crate::observe::Observer;
 use crate::trace::Trace;
 use crate::workload::{DIM, Load, Recorder, SPACE};
 use crate::world::{Act, Hands};
-use crate::{echo, liveness, web, workload};
+use crate::{echo, liveness, slow, web, workload};
 use engram_chaos::summary::Summary;
 use engram_chaos::{Kind, Plan, Violation};
 use engram_client::{Client, NodeAddress, SpaceConfig};
@@ -190,6 +190,7 @@ async fn play(run: Run, cluster: Cluster, hands: Arc<dyn Hands>) -> Result<(), S
     let twice = raw.await.map_err(|e| format!("the client that says everything twice died: {e}"))??;
     run.trace.event(format_args!("checked: {twice} rows acked twice"));
     echo::check(&cluster, &client).await?;
+    slow::check(&cluster, &client).await?;
     finish(&run, &cluster, &client, &env, &recorder, acked, recalls).await
 }
 

@@ -1,6 +1,8 @@
 //! What a fault driver can turn at a node while it runs, read by its pool and its connections.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 /// One node's.
@@ -9,6 +11,9 @@ pub struct Wear {
     stall_ms: AtomicU64,
     worker_dies_every_ms: AtomicU64,
     resets: AtomicU64,
+    deaf: AtomicBool,
+    /// Readers that wait until it hears again.
+    waiting: Mutex<Vec<Waker>>,
 }
 
 impl Wear {
@@ -36,6 +41,22 @@ impl Wear {
     /// All connections of now break.
     pub fn reset(&self) {
         self.resets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Nothing is read from its connections, until it is.
+    pub fn deafen(&self, deaf: bool) {
+        self.deaf.store(deaf, Ordering::Relaxed);
+        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether nothing may be read now; the reader is woken when that may have changed.
+    pub fn is_deaf(&self, cx: &mut Context<'_>) -> bool {
+        let deaf = self.deaf.load(Ordering::Relaxed);
+        if deaf {
+            self.waiting.lock().unwrap_or_else(PoisonError::into_inner).push(cx.waker().clone());
+        }
+        deaf
     }
 
     /// How often connections were broken so far: one that was made at another count is broken.

@@ -67,6 +67,7 @@ pub const NAMES: &[&str] = &[
     "transfer_in_doubt",
     "vote_counted_before",
     "vote_too_late",
+    "websocket_is_not_read",
 ];
 
 static HITS: [AtomicU64; NAMES.len()] = [const { AtomicU64::new(0) }; NAMES.len()];

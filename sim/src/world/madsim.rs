@@ -6,11 +6,17 @@
 use super::{Act, CALM_DELAY_MS, Hands};
 use crate::cluster::Cluster;
 use crate::run::{self, Run};
+use crate::window::Windows;
 use ::madsim::{net::NetSim, runtime::Handle, runtime::Runtime, task::NodeId, time::TimeHandle};
-use engram_node::env::Tcp;
+use engram_node::env::{Listener, Net, Tcp};
+use engram_proto::transport::BoxIo;
+use futures_util::future::BoxFuture;
+use hyper_util::rt::TokioIo;
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
 
 /// The world's name.
 pub const NAME: &str = "madsim";
@@ -23,6 +29,53 @@ pub fn address(node: u64, port: u16) -> String {
 /// Virtual time.
 pub fn now() -> Duration {
     TimeHandle::try_current().map_or(Duration::ZERO, |time| time.elapsed())
+}
+
+/// The network of production, but for connections of clients, which have a window.
+#[derive(Default)]
+struct Windowed(Windows);
+
+impl Net for Windowed {
+    fn bind(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        let windows = self.0.clone();
+        Box::pin(async move {
+            if !Windows::has(&address) {
+                return Tcp.bind(address).await;
+            }
+            let listener = TcpListener::bind(&address).await?;
+            Ok(Box::new(Bound { listener, windows }) as Box<dyn Listener>)
+        })
+    }
+
+    fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxIo>> {
+        let windows = self.0.clone();
+        Box::pin(async move {
+            if !Windows::has(&address) {
+                return Tcp.connect(address).await;
+            }
+            let stream = TcpStream::connect(&address).await?;
+            let client = stream.local_addr()?;
+            Ok(Box::new(TokioIo::new(windows.end(stream, true, client))) as BoxIo)
+        })
+    }
+}
+
+struct Bound {
+    listener: TcpListener,
+    windows: Windows,
+}
+
+impl Listener for Bound {
+    fn accept(&self) -> BoxFuture<'_, io::Result<BoxIo>> {
+        Box::pin(async {
+            let (stream, client) = self.listener.accept().await?;
+            Ok(Box::new(TokioIo::new(self.windows.end(stream, false, client))) as BoxIo)
+        })
+    }
+
+    fn local_address(&self) -> io::Result<String> {
+        Ok(self.listener.local_addr()?.to_string())
+    }
 }
 
 struct Machines {
@@ -65,7 +118,7 @@ pub fn run(run: Run) -> Result<(), String> {
 
 async fn machines(run: Run) -> Result<(), String> {
     let handle = Handle::current();
-    let cluster = Cluster::new(&run, now, Arc::new(Tcp));
+    let cluster = Cluster::new(&run, now, Arc::new(Windowed::default()));
     let mut nodes = BTreeMap::new();
     for node in 1..=run.nodes + run.spares {
         let lives = cluster.clone();

@@ -6,6 +6,7 @@
 use super::{Act, CALM_DELAY_MS, Hands};
 use crate::cluster::Cluster;
 use crate::run::{self, Run};
+use crate::window::Windows;
 use engram_node::env::{Listener, Net};
 use engram_proto::transport::BoxIo;
 use futures_util::future::BoxFuture;
@@ -28,31 +29,49 @@ fn host(node: u64) -> String {
     format!("n{node}")
 }
 
-struct Tcp;
+/// Connections of clients have a window.
+#[derive(Default)]
+struct Tcp(Windows);
 
 impl Net for Tcp {
     fn bind(&self, address: String) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
+        let windows = self.0.clone();
         Box::pin(async move {
             let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
             let port = port.ok_or_else(|| io::Error::other(format!("no port in {address}")))?;
             let listener = TcpListener::bind(("0.0.0.0", port)).await?;
-            Ok(Box::new(Bound { listener, address }) as Box<dyn Listener>)
+            Ok(Box::new(Bound { listener, address, windows }) as Box<dyn Listener>)
         })
     }
 
     fn connect(&self, address: String) -> BoxFuture<'static, io::Result<BoxIo>> {
-        Box::pin(async move { Ok(Box::new(TokioIo::new(TcpStream::connect(address).await?)) as BoxIo) })
+        let windows = self.0.clone();
+        Box::pin(async move {
+            let stream = TcpStream::connect(&*address).await?;
+            let client = stream.local_addr()?;
+            Ok(match Windows::has(&address) {
+                true => Box::new(TokioIo::new(windows.end(stream, true, client))) as BoxIo,
+                false => Box::new(TokioIo::new(stream)),
+            })
+        })
     }
 }
 
 struct Bound {
     listener: TcpListener,
     address: String,
+    windows: Windows,
 }
 
 impl Listener for Bound {
     fn accept(&self) -> BoxFuture<'_, io::Result<BoxIo>> {
-        Box::pin(async { Ok(Box::new(TokioIo::new(self.listener.accept().await?.0)) as BoxIo) })
+        Box::pin(async {
+            let (stream, client) = self.listener.accept().await?;
+            Ok(match Windows::has(&self.address) {
+                true => Box::new(TokioIo::new(self.windows.end(stream, false, client))) as BoxIo,
+                false => Box::new(TokioIo::new(stream)),
+            })
+        })
     }
 
     fn local_address(&self) -> io::Result<String> {
@@ -93,7 +112,7 @@ pub fn run(run: Run) -> Result<(), String> {
         .tcp_capacity(65_536)
         .enable_random_order()
         .build();
-    let cluster = Cluster::new(&run, now, Arc::new(Tcp));
+    let cluster = Cluster::new(&run, now, Arc::new(Tcp::default()));
     for node in 1..=run.nodes + run.spares {
         let cluster = cluster.clone();
         sim.host(host(node), move || {

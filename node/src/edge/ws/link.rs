@@ -11,6 +11,7 @@ use super::close::{Breach, Close};
 use crate::env::Rt;
 use crate::node::Node;
 use crate::spans::Context;
+use engram_probes::probe;
 use engram_proto::limits::MESSAGE_BYTES_MAX;
 use engram_proto::transport::timeout;
 use engram_proto::wire::v1::{MemoryRequest, MemoryResponse, memory_response};
@@ -250,6 +251,9 @@ impl Link {
     async fn look(&mut self, reads: bool) -> Result<(), End> {
         self.silent = if reads && !self.unflushed { self.silent + 1 } else { 0 };
         self.stalled = if self.unflushed { self.stalled + 1 } else { 0 };
+        if self.stalled > 0 {
+            probe!("websocket_is_not_read");
+        }
         if self.silent >= SILENT_TICKS {
             return Err(End::Gone("a silent client"));
         }
