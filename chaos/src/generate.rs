@@ -98,11 +98,11 @@ mod tests {
         };
         assert_eq!(kinds(Profile::Network), "delay loss one_way partition reset slow_reader");
         assert_eq!(kinds(Profile::Crash), "crash power_loss");
-        assert_eq!(kinds(Profile::Disk), "disk_full disk_stall power_loss rot sync_error wipe");
+        assert_eq!(kinds(Profile::Disk), "disk_full disk_lie disk_stall power_loss rot sync_error wipe");
         assert_eq!(kinds(Profile::Clock), "clock_drift clock_skew crash partition");
         assert_eq!(kinds(Profile::Membership), "crash join partition power_loss transfer wipe");
         assert_eq!(kinds(Profile::Overload), "burst delay disk_stall slow_reader transfer worker_crash");
-        assert_eq!(kinds(Profile::Combined).split(' ').count(), 20, "all but the pauses, which turmoil cannot do");
+        assert_eq!(kinds(Profile::Combined).split(' ').count(), 21, "all but the pauses, which turmoil cannot do");
     }
 
     #[test]
@@ -120,13 +120,13 @@ mod tests {
         assert_eq!(
             Profile::ALL.map(hash),
             [
-                10_723_077_437_484_770_307,
+                8_316_160_299_860_534_825,
                 15_708_940_815_379_803_390,
-                1_199_715_939_277_370_185,
+                17_283_963_798_731_596_815,
                 16_792_114_591_240_532_958,
-                12_201_568_591_857_097_720,
-                12_995_367_732_267_042_400,
-                5_071_872_993_409_532_950
+                7_789_924_231_013_902_956,
+                8_985_278_412_241_325_800,
+                14_942_910_479_563_863_220
             ]
         );
     }

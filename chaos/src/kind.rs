@@ -9,6 +9,39 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How a disk lies, once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lie {
+    /// A sync of the log reports success; what it should have made durable is lost with the next power loss.
+    LostSync,
+    /// A write of the log lands elsewhere: at another place of its file, or in another file.
+    MisdirectedWrite,
+    /// A read gives bytes of another place.
+    MisdirectedRead,
+    /// A bit of a closed segment of the log flips.
+    LogRot,
+    /// A bit of a snapshot's manifest flips.
+    ManifestRot,
+}
+
+impl Lie {
+    /// Every lie.
+    pub const ALL: [Lie; 5] =
+        [Lie::LostSync, Lie::MisdirectedWrite, Lie::MisdirectedRead, Lie::LogRot, Lie::ManifestRot];
+
+    /// In words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Lie::LostSync => "a sync of the log is lost",
+            Lie::MisdirectedWrite => "a write of the log lands elsewhere",
+            Lie::MisdirectedRead => "a read gives bytes of another place",
+            Lie::LogRot => "a bit of the log flips",
+            Lie::ManifestRot => "a bit of a manifest flips",
+        }
+    }
+}
+
 /// A kind of fault and its settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -118,6 +151,18 @@ pub enum Kind {
         /// Its new id, beyond the voters'.
         replacement: u64,
     },
+    /// The disk of a node lies once. Soon after that power fails there, and the node starts again: if it refuses, its disk is
+    /// lost for good, and it is replaced as a wiped one is. The node counts as lost all the while.
+    DiskLie {
+        /// Whose.
+        node: u64,
+        /// How.
+        lie: Lie,
+        /// Where, by a draw.
+        draw: u64,
+        /// Its new id, beyond the voters', should it be replaced.
+        replacement: u64,
+    },
     /// A node beyond the voters, with an id of its own, is added as one, and removed at the end.
     Join {
         /// Its id: the voters' number and more.
@@ -150,41 +195,6 @@ pub enum Kind {
     },
 }
 
-/// Something that can have one value at a time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Setting {
-    /// Whether messages pass from one node to another.
-    Passage(u64, u64),
-    /// The share of messages lost between two nodes, the smaller first.
-    Loss(u64, u64),
-    /// The delay between two nodes, the smaller first.
-    Delay(u64, u64),
-    /// Whether the node runs.
-    Process(u64),
-    /// The node's pool.
-    Pool(u64),
-    /// The node's disk.
-    Disk(u64),
-    /// Whether somebody's memory is damaged: one node at a time, so that a majority is not.
-    Memory,
-    /// The node's wall clock.
-    Clock(u64),
-    /// Whether somebody's record files are damaged: one node at a time, so that another has them whole.
-    Rot,
-    /// How fast its monotonic clock runs.
-    Drift(u64),
-    /// Its connections.
-    Connections(u64),
-    /// Whether it is a member.
-    Member(u64),
-    /// Who leads.
-    Leader,
-    /// The client that is slow, by a WebSocket or not.
-    Reader(bool),
-    /// The clients' load.
-    Load,
-}
-
 impl Kind {
     /// The name in a plan.
     pub fn name(&self) -> &'static str {
@@ -205,6 +215,7 @@ impl Kind {
             Kind::Reset { .. } => "reset",
             Kind::ClockDrift { .. } => "clock_drift",
             Kind::Wipe { .. } => "wipe",
+            Kind::DiskLie { .. } => "disk_lie",
             Kind::Join { .. } => "join",
             Kind::Transfer { .. } => "transfer",
             Kind::MemoryFlip { .. } => "memory_flip",
@@ -229,6 +240,7 @@ impl Kind {
             | Kind::SyncError { node }
             | Kind::Rot { node, .. }
             | Kind::Wipe { node, .. }
+            | Kind::DiskLie { node, .. }
             | Kind::Reset { node }
             | Kind::ClockDrift { node, .. }
             | Kind::Transfer { node }
@@ -255,6 +267,7 @@ impl Kind {
             | Kind::SyncError { node }
             | Kind::Rot { node, .. }
             | Kind::Wipe { node, .. }
+            | Kind::DiskLie { node, .. }
             | Kind::Reset { node }
             | Kind::ClockDrift { node, .. }
             | Kind::Transfer { node }
@@ -268,7 +281,9 @@ impl Kind {
     /// The id beyond the voters' that it uses; no id is used twice.
     pub fn newcomer(&self) -> Option<u64> {
         match self {
-            Kind::Join { node } | Kind::Wipe { replacement: node, .. } => Some(*node),
+            Kind::Join { node } | Kind::Wipe { replacement: node, .. } | Kind::DiskLie { replacement: node, .. } => {
+                Some(*node)
+            }
             _ => None,
         }
     }
@@ -276,7 +291,7 @@ impl Kind {
     /// The node whose disk is lost for good by it.
     pub fn lost_for_good(&self) -> Option<u64> {
         match self {
-            Kind::Wipe { node, .. } => Some(*node),
+            Kind::Wipe { node, .. } | Kind::DiskLie { node, .. } => Some(*node),
             _ => None,
         }
     }
@@ -299,43 +314,11 @@ impl Kind {
             | Kind::Pause { node }
             | Kind::SyncError { node }
             | Kind::Wipe { node, .. }
+            | Kind::DiskLie { node, .. }
             | Kind::DiskStall { node, .. }
             | Kind::DiskFull { node } => vec![*node],
             Kind::PowerLoss { nodes } => nodes.clone(),
             _ => Vec::new(),
         }
     }
-
-    /// What it sets; two faults may not set the same at the same time.
-    pub fn settings(&self) -> Vec<Setting> {
-        match self {
-            Kind::Partition { .. } | Kind::OneWay { .. } => {
-                self.cuts().into_iter().map(|(from, to)| Setting::Passage(from, to)).collect()
-            }
-            Kind::Loss { nodes, .. } => links(nodes).map(|(one, two)| Setting::Loss(one, two)).collect(),
-            Kind::Delay { nodes, .. } => links(nodes).map(|(one, two)| Setting::Delay(one, two)).collect(),
-            Kind::Crash { node } | Kind::Pause { node } => vec![Setting::Process(*node)],
-            Kind::PowerLoss { nodes } => nodes.iter().map(|node| Setting::Process(*node)).collect(),
-            Kind::WorkerCrash { node, .. } => vec![Setting::Pool(*node)],
-            Kind::DiskStall { node, .. } | Kind::DiskFull { node } => vec![Setting::Disk(*node)],
-            Kind::SyncError { node } => vec![Setting::Process(*node), Setting::Disk(*node)],
-            Kind::Wipe { node, replacement } => {
-                vec![Setting::Process(*node), Setting::Disk(*node), Setting::Member(*replacement)]
-            }
-            // Whoever starts on a damaged file that nobody else has is refused, as it should be.
-            Kind::Rot { node, .. } => vec![Setting::Process(*node), Setting::Rot],
-            Kind::Reset { node } => vec![Setting::Connections(*node)],
-            Kind::ClockDrift { node, .. } => vec![Setting::Drift(*node)],
-            Kind::Join { node } => vec![Setting::Member(*node)],
-            Kind::Transfer { .. } => vec![Setting::Leader],
-            Kind::MemoryFlip { .. } => vec![Setting::Memory],
-            Kind::ClockSkew { node, .. } => vec![Setting::Clock(*node)],
-            Kind::SlowReader { web, .. } => vec![Setting::Reader(*web)],
-            Kind::Burst { .. } => vec![Setting::Load],
-        }
-    }
-}
-
-fn links(nodes: &[u64]) -> impl Iterator<Item = (u64, u64)> + '_ {
-    nodes.iter().flat_map(move |one| nodes.iter().filter(move |two| one < *two).map(move |two| (*one, *two)))
 }

@@ -30,6 +30,7 @@ pub mod profile;
 pub mod report;
 pub mod rng;
 pub mod runner;
+pub mod setting;
 pub mod shrink;
 pub mod summary;
 pub mod sweep;
@@ -39,7 +40,7 @@ pub mod world;
 
 mod child;
 
-pub use kind::Kind;
+pub use kind::{Kind, Lie};
 pub use outcome::{Outcome, Violation};
 pub use plan::{Fault, Plan};
 pub use world::World;

@@ -254,7 +254,9 @@ impl Plan {
             }
             Kind::ClockDrift { ppm, .. } => ("ppm", ppm.unsigned_abs() <= DRIFT_PPM_MAX, "between -50000 and 50000"),
             Kind::Join { node } => ("node", self.is_spare(*node), SPARE_IDS),
-            Kind::Wipe { replacement, .. } => ("replacement", self.is_spare(*replacement), SPARE_IDS),
+            Kind::Wipe { replacement, .. } | Kind::DiskLie { replacement, .. } => {
+                ("replacement", self.is_spare(*replacement), SPARE_IDS)
+            }
             Kind::SlowReader { every_ms, .. } => ("every_ms", *every_ms <= 60_000, "at most 60000"),
             Kind::Burst { rows } => ("rows", (1..=10_000_000).contains(rows), "between 1 and 10000000"),
             _ => return Ok(()),
@@ -268,7 +270,7 @@ impl Plan {
 
     /// Two faults that set the same at the same time.
     fn conflict(&self) -> Option<(usize, usize, String)> {
-        let mut held: BTreeMap<crate::kind::Setting, (u64, usize)> = BTreeMap::new();
+        let mut held: BTreeMap<crate::setting::Setting, (u64, usize)> = BTreeMap::new();
         let mut order: Vec<usize> = (0..self.faults.len()).collect();
         order.sort_by_key(|index| (self.faults[*index].at_ms, *index));
         for index in order {
@@ -321,11 +323,12 @@ mod tests {
             r#"{"clock_drift":{"node":2,"ppm":-200}}"#,
             r#"{"join":{"node":4}}"#,
             r#"{"wipe":{"node":2,"replacement":5}}"#,
+            r#"{"disk_lie":{"node":2,"lie":"lost_sync","draw":7,"replacement":6}}"#,
             r#"{"transfer":{"node":2}}"#,
         ];
         for (index, kind) in kinds.iter().enumerate() {
-            let at = index * 50;
-            let fault = format!(r#"{{"at_ms":{at},"until_ms":{},"kind":{kind}}}"#, at + 50);
+            let at = index * 40;
+            let fault = format!(r#"{{"at_ms":{at},"until_ms":{},"kind":{kind}}}"#, at + 40);
             let plan = plan(&fault).expect("valid");
             assert!(kind.contains(plan.faults[0].kind.name()));
             assert_eq!(serde_json::to_string(&plan.faults[0]).expect("plain data"), fault);

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::kind::Kind;
+use crate::kind::{Kind, Lie};
 use crate::plan::DRIFT_PPM_MAX;
 use crate::rng::Rng;
 
@@ -16,7 +16,7 @@ pub enum Profile {
     Network,
     /// Crashes, power losses and pauses.
     Crash,
-    /// Slow and full disks, syncs that fail, rot, disks that are lost, power losses.
+    /// Slow and full disks, syncs that fail, rot, disks that lie or are lost, power losses.
     Disk,
     /// Wall clocks that jump, monotonic ones that drift, pauses.
     Clock,
@@ -44,6 +44,7 @@ enum Draw {
     SyncError,
     Rot,
     Wipe,
+    DiskLie,
     MemoryFlip,
     ClockSkew,
     ClockDrift,
@@ -69,6 +70,7 @@ const COMBINED: &[(Draw, u64)] = &[
     (Draw::SyncError, 2),
     (Draw::Rot, 2),
     (Draw::Wipe, 2),
+    (Draw::DiskLie, 2),
     (Draw::MemoryFlip, 2),
     (Draw::ClockSkew, 2),
     (Draw::ClockDrift, 1),
@@ -110,7 +112,9 @@ impl Profile {
         match self {
             Profile::Network => &[(Partition, 5), (OneWay, 3), (Reset, 3), (Loss, 2), (Delay, 3), (SlowReader, 2)],
             Profile::Crash => &[(Crash, 3), (PowerLoss, 3), (Pause, 2)],
-            Profile::Disk => &[(DiskStall, 3), (DiskFull, 3), (SyncError, 3), (Rot, 2), (Wipe, 1), (PowerLoss, 3)],
+            Profile::Disk => {
+                &[(DiskStall, 3), (DiskFull, 3), (SyncError, 3), (Rot, 2), (Wipe, 1), (DiskLie, 3), (PowerLoss, 3)]
+            }
             Profile::Clock => &[(ClockSkew, 3), (ClockDrift, 3), (Pause, 2), (Crash, 1), (Partition, 1)],
             Profile::Membership => &[(Join, 4), (Wipe, 2), (Transfer, 4), (Crash, 2), (PowerLoss, 1), (Partition, 2)],
             Profile::Overload => {
@@ -142,7 +146,7 @@ impl Draw {
         match self {
             Draw::Partition if nodes < 2 => (Kind::Crash { node: 1 }, rng.between(300, 6_000)),
             Draw::OneWay | Draw::Partition | Draw::Loss | Draw::Delay | Draw::Reset => self.of_network(rng, nodes),
-            Draw::Crash | Draw::PowerLoss | Draw::Pause | Draw::Join | Draw::Transfer | Draw::Wipe => {
+            Draw::Crash | Draw::PowerLoss | Draw::Pause | Draw::Join | Draw::Transfer | Draw::Wipe | Draw::DiskLie => {
                 self.of_process(rng, nodes, spare)
             }
             Draw::DiskStall | Draw::DiskFull | Draw::SyncError | Draw::Rot => self.of_disk(rng, nodes),
@@ -207,6 +211,10 @@ impl Draw {
         match self {
             Draw::Pause => (Kind::Pause { node: rng.between(1, nodes) }, rng.between(200, 6_000)),
             Draw::Join => (Kind::Join { node: spare }, rng.between(2_000, 15_000)),
+            Draw::DiskLie => {
+                let (node, lie) = (rng.between(1, nodes), Lie::ALL[rng.between(0, Lie::ALL.len() as u64 - 1) as usize]);
+                (Kind::DiskLie { node, lie, draw: rng.draw(), replacement: spare }, rng.between(5_000, 12_000))
+            }
             Draw::Wipe => (Kind::Wipe { node: rng.between(1, nodes), replacement: spare }, rng.between(4_000, 10_000)),
             Draw::Transfer => (Kind::Transfer { node: rng.between(1, nodes) }, rng.between(100, 500)),
             Draw::PowerLoss => {

@@ -139,6 +139,7 @@ pub fn describe(kind: &Kind) -> String {
         Kind::Rot { node, .. } => format!("a bit of a record file of node {node} flips"),
         Kind::Reset { node } => format!("connections of node {node} broken"),
         Kind::ClockDrift { node, ppm } => format!("clock of node {node} runs {ppm} ppm fast"),
+        Kind::DiskLie { node, lie, .. } => format!("disk of node {node} lies: {}", lie.describe()),
         Kind::Wipe { node, replacement } => format!("disk of node {node} lost; node {replacement} replaces it"),
         Kind::Join { node } => format!("node {node} is added, and removed at the end"),
         Kind::Transfer { node } => format!("leadership handed to node {node}"),

@@ -10,6 +10,16 @@ use std::sync::Arc;
 pub struct Probe(pub(crate) Arc<Node>);
 
 impl Probe {
+    /// Which node.
+    pub fn node(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The last log index that is durable here.
+    pub fn flushed(&self) -> u64 {
+        self.0.log.flushed().map_or(0, |id| id.index)
+    }
+
     /// Flips a bit of a graph in memory, in the space and row that `draw` falls on; which. `None` while nothing is built.
     pub fn flip_bit(&self, draw: u64) -> Option<(u64, u32)> {
         let data = self.0.state.read();

@@ -9,6 +9,7 @@ use crate::run::Run;
 use crate::trace::Trace;
 use crate::wear::Wear;
 use crate::world::address;
+use engram_chaos::Lie;
 use engram_client::NodeAddress;
 use engram_node::Config;
 use engram_node::config::{AdmissionConfig, IntegrityConfig, RaftConfig, WalConfig};
@@ -51,6 +52,10 @@ struct Shared {
     lives: Mutex<BTreeMap<u64, u64>>,
     /// Doors into the nodes that run.
     probes: Mutex<BTreeMap<u64, Probe>>,
+    /// What nodes had in their logs when the power of a disk that had lied went.
+    told: Mutex<BTreeMap<u64, u64>>,
+    /// Nodes that refuse their disks.
+    refusals: Mutex<BTreeSet<u64>>,
     failure: Mutex<Option<String>>,
 }
 
@@ -73,6 +78,8 @@ impl Cluster {
             lost: Mutex::default(),
             lives: Mutex::default(),
             probes: Mutex::default(),
+            told: Mutex::default(),
+            refusals: Mutex::default(),
             failure: Mutex::default(),
         }))
     }
@@ -157,11 +164,17 @@ impl Cluster {
             if idle {
                 return std::future::pending().await;
             }
-            let door = |probe| drop(cluster.probes().insert(node, probe));
+            let door = |probe| cluster.entered(node, probe);
             let ended = engram_node::run_with(env, config, std::future::pending(), door).await;
             let why = format!("node {node} stopped by itself: {ended:?}");
             // Whoever was told of a failed sync must stop, and say that this is why.
             let disk = &cluster.0.disks[&node];
+            // Whoever was lied to must stop or not start, and say which file is wrong.
+            if disk.has_lied() && why.contains(&format!("/n{node}/")) && !why.contains("panicked") {
+                cluster.0.trace.event(format_args!("n{node} refuses its disk: {why}"));
+                cluster.refusals().insert(node);
+                return std::future::pending().await;
+            }
             let failed = disk.sync_failed() && why.contains(SYNC_FAILED);
             if failed || disk.power_is_off() && why.contains(POWER_OFF) {
                 cluster.0.trace.event(format_args!("n{node} stopped, as its disk failed"));
@@ -169,6 +182,48 @@ impl Cluster {
             }
             Err(why)
         }
+    }
+
+    /// A node has read its disk, and runs.
+    fn entered(&self, node: u64, probe: Probe) {
+        let told = self.0.told.lock().unwrap_or_else(PoisonError::into_inner).remove(&node);
+        if let Some(told) = told.filter(|told| probe.flushed() < *told) {
+            let (node, has) = (probe.node(), probe.flushed());
+            self.failed(node, format!("lie_is_found: node {node} had log index {told}, and starts with {has}"));
+        }
+        self.probes().insert(node, probe);
+    }
+
+    /// A node's disk lies, now or soon.
+    pub fn lie(&self, node: u64, lie: Lie, draw: u64) {
+        self.0.trace.event(format_args!("n{node} has a disk that lies: {}", lie.describe()));
+        self.0.disks[&node].lie(lie, Path::new(&format!("/n{node}")), draw);
+    }
+
+    /// A node's disk.
+    pub fn disk(&self, node: u64) -> &SimDisk {
+        &self.0.disks[&node]
+    }
+
+    /// What a node has in its log now it must have when it starts again, or refuse.
+    pub fn must_keep_its_log(&self, node: u64) {
+        if let Some(probe) = self.probes().get(&node) {
+            self.0.told.lock().unwrap_or_else(PoisonError::into_inner).insert(node, probe.flushed());
+        }
+    }
+
+    /// Whether a node has read its disk, and runs.
+    pub fn runs(&self, node: u64) -> bool {
+        self.probes().contains_key(&node)
+    }
+
+    /// Whether a node has stopped, or not started, because of what its disk told it.
+    pub fn refuses(&self, node: u64) -> bool {
+        self.refusals().contains(&node)
+    }
+
+    fn refusals(&self) -> std::sync::MutexGuard<'_, BTreeSet<u64>> {
+        self.0.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn probes(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Probe>> {
@@ -256,6 +311,7 @@ impl Cluster {
     /// The process of a node is dead.
     pub fn crashed(&self, node: u64, power: bool) {
         self.probes().remove(&node);
+        self.refusals().remove(&node);
         self.0.trace.event(format_args!("n{node} {}", if power { "loses power" } else { "crashes" }));
         match power {
             true if self.0.disks[&node].power_loss() => self.0.observer.wiped(node),

@@ -5,14 +5,16 @@
 //! names survive as a drawn prefix of the changes of their folder, as a journalling file system keeps them. A
 //! process crash loses nothing, but locks and open files end with it.
 //!
-//! Invariant `durable_means_synced`. Not modelled: misdirected writes, and syncs that lie.
+//! Invariant `durable_means_synced`, but where the disk is made to lie (`lies`).
 
 mod file;
 mod image;
+mod lies;
 
 use engram_node::env::{Disk, File, Open, Seed};
 use file::SimFile;
 use image::{Content, NameChange, rename};
+use lies::Lies;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use std::collections::{BTreeMap, BTreeSet};
@@ -49,6 +51,7 @@ struct Inner {
     power_fails_at: Option<u64>,
     /// The next loss of power takes everything.
     wiped: bool,
+    lies: Lies,
 }
 
 impl Inner {
@@ -110,6 +113,7 @@ impl SimDisk {
             operations: 0,
             power_fails_at: None,
             wiped: false,
+            lies: Lies::default(),
         })))
     }
 

@@ -54,6 +54,12 @@ impl Faults {
                     let voters = action.fault.kind.lost_for_good();
                     stays.extend(voters.map(|voter| Rt::spawn(self.clone().wipe(voter, replacement, until))));
                 }
+                Kind::DiskLie { lie, draw, replacement, .. } if action.begins => {
+                    let voters = action.fault.kind.lost_for_good();
+                    stays.extend(
+                        voters.map(|voter| Rt::spawn(self.clone().lied_to((voter, replacement), (lie, draw), until))),
+                    );
+                }
                 Kind::SlowReader { web, every_ms } if action.begins => {
                     let seed = Seed(plan.seed ^ (action.index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
                     let (env, wear) = self.cluster.worn_client_env(seed.0);
@@ -136,7 +142,11 @@ impl Faults {
             Kind::Burst { rows } if begins => self.load.add(*rows),
             // What happens at a moment, and what `follow` does itself.
             Kind::Rot { .. } | Kind::MemoryFlip { .. } | Kind::Reset { .. } | Kind::Burst { .. } => {}
-            Kind::Join { .. } | Kind::Wipe { .. } | Kind::Transfer { .. } | Kind::SlowReader { .. } => {}
+            Kind::Join { .. }
+            | Kind::Wipe { .. }
+            | Kind::DiskLie { .. }
+            | Kind::Transfer { .. }
+            | Kind::SlowReader { .. } => {}
         }
     }
 

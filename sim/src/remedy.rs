@@ -6,6 +6,7 @@
 
 use crate::faults::Faults;
 use crate::world::Act;
+use engram_chaos::Lie;
 use engram_client::ClientError;
 use engram_proto::transport::timeout;
 use std::time::Duration;
@@ -16,6 +17,10 @@ const PAUSE: Duration = Duration::from_millis(300);
 const MEETING: Duration = Duration::from_secs(2);
 /// How long the operator waits for an answer before asking again.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// Between a lie and the loss of power: more than the durable mark is behind (`node/src/raft/log/writer.rs`).
+const WITNESS: Duration = Duration::from_millis(1_000);
+/// How long a start may take: lost record files are asked for during 20 s.
+const START_LIMIT: Duration = Duration::from_secs(45);
 /// After the window of the fault, how long the whole remedy may take, other faults and all.
 const REMEDY_LIMIT: Duration = Duration::from_secs(60);
 
@@ -30,6 +35,49 @@ impl Faults {
         self.met(node).await;
         self.tried_in_vain(node, "its address", self.client.update_node(self.cluster.address(node))).await?;
         self.replace(voter, node, replacement, until + REMEDY_LIMIT).await
+    }
+
+    /// The disk of the node in the place of `voter` lies. Once it has, power fails, with enough time before that for the durable
+    /// mark to follow what was written; a node that refuses then is replaced. The error is a broken promise.
+    pub async fn lied_to(
+        self,
+        (voter, replacement): (u64, u64),
+        (lie, draw): (Lie, u64),
+        until: Duration,
+    ) -> Result<(), String> {
+        let (clock, cluster) = (&self.env.clock, &self.cluster);
+        let Some(node) = cluster.begin_replacing(voter) else { return Ok(()) };
+        cluster.lie(node, lie, draw);
+        // A read may wait for the start: that reads everything.
+        let limit = if lie == Lie::MisdirectedRead { clock.monotonic() + WITNESS } else { until };
+        while !cluster.disk(node).has_lied() && clock.monotonic() < limit {
+            clock.sleep(PAUSE / 3).await;
+        }
+        if matches!(lie, Lie::LostSync | Lie::MisdirectedWrite) {
+            clock.sleep(WITNESS).await;
+            cluster.disk(node).lies_no_more();
+        }
+        cluster.must_keep_its_log(node);
+        self.hands.act(Act::Crash { node, power: true });
+        self.hands.act(Act::Restart { node });
+        clock.sleep(PAUSE).await;
+        let deadline = clock.monotonic() + START_LIMIT;
+        while !cluster.runs(node) && !cluster.refuses(node) {
+            if clock.monotonic() > deadline {
+                return Err(format!(
+                    "liveness: node {node} neither starts nor refuses its disk within {START_LIMIT:?}"
+                ));
+            }
+            clock.sleep(PAUSE).await;
+        }
+        match cluster.refuses(node) {
+            true => self.replace(voter, node, replacement, until + REMEDY_LIMIT).await,
+            false => {
+                cluster.disk(node).is_trusted();
+                cluster.replaced(voter, node);
+                Ok(())
+            }
+        }
     }
 
     /// Leaves a blank node until a member has spoken to it, or for a while.

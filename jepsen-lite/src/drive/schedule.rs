@@ -133,9 +133,11 @@ pub fn not_injected(kind: &Kind, disks: bool) -> Option<&'static str> {
         Kind::DiskStall { .. } => Some("needs a block device of the driver's"),
         Kind::DiskFull { .. } if !disks => Some("needs a filesystem for each node: no right to mount here"),
         Kind::SyncError { .. } => Some("needs a block device of the driver's"),
-        Kind::Rot { .. } | Kind::MemoryFlip { .. } | Kind::Wipe { .. } | Kind::SlowReader { .. } => {
-            Some("the simulators have it")
-        }
+        Kind::Rot { .. }
+        | Kind::MemoryFlip { .. }
+        | Kind::Wipe { .. }
+        | Kind::DiskLie { .. }
+        | Kind::SlowReader { .. } => Some("the simulators have it"),
         Kind::ClockSkew { .. } | Kind::ClockDrift { .. } => Some("processes share the machine's clock"),
         _ => None,
     }

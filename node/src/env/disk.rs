@@ -81,7 +81,7 @@ pub fn read_all(disk: &dyn Disk, path: &Path, max: u64) -> io::Result<Vec<u8>> {
         return Err(io::Error::new(io::ErrorKind::InvalidData, text));
     }
     let mut bytes = vec![0; len as usize];
-    read_exact_at(&*file, 0, &mut bytes)?;
+    read_exact_at(&*file, 0, &mut bytes).map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))?;
     Ok(bytes)
 }
 

@@ -36,6 +36,12 @@ impl SimFile {
                 Change::Write(offset, bytes) => before.max(offset + bytes.len() as u64),
             };
             inner.room(after.saturating_sub(before))?;
+            if let Change::Write(_, bytes) = &change
+                && inner.write_is_misdirected(file, bytes)
+            {
+                inner.files.get_mut(&file).expect("open files are there").pretend(&change);
+                return Ok(());
+            }
             inner.files.get_mut(&file).expect("open files are there").change(change);
             Ok(())
         })
@@ -45,10 +51,15 @@ impl SimFile {
 impl File for SimFile {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         self.with(|inner, file| {
+            let astray = inner.read_goes_astray(file) as usize;
             let live = &inner.files[&file].live;
             let from = live.get(offset as usize..).unwrap_or_default();
             let count = from.len().min(into.len());
             into[..count].copy_from_slice(&from[..count]);
+            if astray > 0 && !live.is_empty() {
+                let elsewhere = live.iter().cycle().skip((offset as usize + astray) % live.len());
+                into[..count].iter_mut().zip(elsewhere).for_each(|(byte, other)| *byte = *other);
+            }
             Ok(count)
         })
     }
@@ -66,7 +77,12 @@ impl File for SimFile {
                 inner.files.get_mut(&file).expect("open files are there").forsake();
                 return Err(io::Error::other(SYNC_FAILED));
             }
-            inner.files.get_mut(&file).expect("open files are there").sync();
+            let lost = inner.files[&file].has_news() && inner.sync_is_lost(file);
+            let content = inner.files.get_mut(&file).expect("open files are there");
+            match lost {
+                true => content.forsake(),
+                false => content.sync(),
+            }
             Ok(())
         })
     }

@@ -19,7 +19,7 @@ pub struct Content {
 }
 
 impl Content {
-    fn apply(bytes: &mut Vec<u8>, change: &Change) {
+    pub(super) fn apply(bytes: &mut Vec<u8>, change: &Change) {
         match change {
             Change::Length(length) => bytes.resize(*length as usize, 0),
             Change::Write(offset, written) => {
@@ -41,6 +41,12 @@ impl Content {
         for change in std::mem::take(&mut self.pending) {
             Self::apply(&mut self.durable, &change);
         }
+    }
+
+    /// Whether something else than zeros waits for a sync.
+    pub fn has_news(&self) -> bool {
+        let news = |change: &Change| matches!(change, Change::Write(_, bytes) if bytes.iter().any(|byte| *byte != 0));
+        self.pending.iter().any(news)
     }
 
     /// A sync failed: what it should have made durable is lost, though it can be read until then.
