@@ -18,6 +18,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .btree_map(".")
         // Embeddings and log payloads are slices of the message they came in.
         .bytes(".")
+        // Many times the size of an ack, and seldom: what waits in a stream's outbox stays small.
+        .boxed(".engram.v1.MemoryResponse.message.call")
         .compile_fds(descriptors)?;
     Ok(())
 }

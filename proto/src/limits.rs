@@ -38,6 +38,8 @@ pub const FILTER_PARTS_MAX: usize = 256;
 pub const ROWS_NAMED_MAX: usize = 1000;
 /// Watches of one memory stream.
 pub const WATCHES_MAX: usize = 16;
+/// Calls of one memory stream that have no answer yet.
+pub const CALLS_MAX: usize = 16;
 /// Links a row makes.
 pub const M_MAX: u32 = 64;
 /// Width of the search that finds a new row's links.

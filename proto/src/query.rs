@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::filter;
 use crate::limits;
 use crate::observation::check_id;
-use crate::wire::v1::{self, Metric, Precision, RecallRequest, SpaceConfig};
+use crate::wire::v1::{self, ListRequest, Metric, Precision, RecallRequest, SpaceConfig};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +67,15 @@ pub fn check_recall(request: &RecallRequest) -> Result<()> {
     }
     if request.score_min.is_some_and(f32::is_nan) {
         return Err(Error::invalid("score_min is not a number; no score reaches it"));
+    }
+    request.filter.as_ref().map_or(Ok(()), filter::check)
+}
+
+/// Checks the bounds of a list that do not depend on its space.
+pub fn check_list(request: &ListRequest) -> Result<()> {
+    check_space_name(&request.space)?;
+    if request.at_index.is_some() && request.consistency.is_some() {
+        return Err(Error::invalid("at_index names the state itself; leave the consistency out"));
     }
     request.filter.as_ref().map_or(Ok(()), filter::check)
 }

@@ -142,6 +142,7 @@ impl Client {
             with_embedding: list.with_embedding,
             consistency: Some(list_consistency(list.level, self.token())),
             filter: list.filter.clone(),
+            ..ListRequest::default()
         }
     }
 }
@@ -150,7 +151,7 @@ async fn start(client: Client, channel: Channel, request: ListRequest) -> Result
     let mut stream = memory(&channel).list(request).await?.into_inner();
     let first = stream.message().await?;
     // An empty space may answer with no page at all.
-    let ListResponse { snapshot, rows } = first.unwrap_or_default();
+    let ListResponse { snapshot, rows, .. } = first.unwrap_or_default();
     Ok(Pages {
         world: client.pool.world.clone(),
         channel,

@@ -191,12 +191,11 @@ impl Client {
             k: recall.k,
             ef: recall.ef,
             consistency: recall.at_index.is_none().then(|| consistency(recall.level, self.token())),
-            deadline_ms: 0,
             with_embedding: recall.with_embedding,
             filter: recall.filter,
             score_min: recall.score_min,
             at_index: recall.at_index,
-            own_observations: false,
+            ..v1::RecallRequest::default()
         };
         query::check_recall(&request)?;
         Ok(request)

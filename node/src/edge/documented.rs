@@ -70,7 +70,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
     let source = include_str!("../../../proto/src/limits.rs");
     let config = Config::new(1, "data");
     let (admission, stream) = (config.admission, config.stream);
-    let named: [(&str, u64); 36] = [
+    let named: [(&str, u64); 37] = [
         ("TEXT_BYTES_MAX", limits::TEXT_BYTES_MAX as u64),
         ("DIM_MIN", limits::DIM_MIN as u64),
         ("DIM_MAX", limits::DIM_MAX as u64),
@@ -89,6 +89,7 @@ fn each_limit_has_its_row_with_the_number_of_the_code() {
         ("FILTER_PARTS_MAX", limits::FILTER_PARTS_MAX as u64),
         ("ROWS_NAMED_MAX", limits::ROWS_NAMED_MAX as u64),
         ("WATCHES_MAX", limits::WATCHES_MAX as u64),
+        ("CALLS_MAX", limits::CALLS_MAX as u64),
         ("M_MAX", limits::M_MAX.into()),
         ("EF_CONSTRUCTION_MAX", limits::EF_CONSTRUCTION_MAX.into()),
         ("DEADLINE_MS_MAX", limits::DEADLINE_MS_MAX.into()),

@@ -1,18 +1,16 @@
 //! The public gRPC services.
 
-use super::{Answers, backup, forget, memory, observe, outbox, read, session, status, watch};
+use super::{Answers, backup, forget, list, memory, observe, outbox, read, session, spaces, status, watch};
 use crate::env::Rt;
 use crate::node::Node;
 use crate::spans::Context;
 use engram_proto::error::Error;
-use engram_proto::query::{check_space_name, complete_space};
-use engram_proto::wire::log::{DropSpace, command};
 use engram_proto::wire::v1::{
     AddNodeRequest, AddNodeResponse, BackupChunk, BackupRequest, CountRequest, CountResponse, CreateSpaceRequest,
     CreateSpaceResponse, DropSpaceRequest, DropSpaceResponse, ForgetRequest, ForgetResponse, GetRequest, GetResponse,
     InitRequest, InitResponse, ListRequest, ListResponse, ListSpacesRequest, ListSpacesResponse, MemoryRequest,
     MemoryResponse, ObserveRequest, ObserveResponse, RecallRequest, RecallResponse, RemoveNodeRequest,
-    RemoveNodeResponse, SessionStatusRequest, SessionStatusResponse, SpaceInfo, StatusRequest, StatusResponse,
+    RemoveNodeResponse, SessionStatusRequest, SessionStatusResponse, StatusRequest, StatusResponse,
     TransferLeaderRequest, TransferLeaderResponse, UpdateNodeRequest, UpdateNodeResponse, VerifyRequest,
     VerifyResponse, WatchRequest, WatchResponse, cluster_server::Cluster, memory_server::Memory, spaces_server::Spaces,
 };
@@ -67,7 +65,7 @@ impl Memory for Service {
     async fn list(&self, request: Request<ListRequest>) -> Answer<Answers<ListResponse>> {
         let (out, answers) = outbox();
         let node = self.0.clone();
-        drop(Rt::spawn(async move { read::list(&node, request.into_inner(), out).await }));
+        drop(Rt::spawn(async move { list::pages(&node, request.into_inner(), out).await }));
         Ok(Response::new(answers))
     }
 
@@ -97,31 +95,15 @@ impl Memory for Service {
 #[tonic::async_trait]
 impl Spaces for Service {
     async fn create_space(&self, request: Request<CreateSpaceRequest>) -> Answer<CreateSpaceResponse> {
-        let config = request.into_inner().config.ok_or_else(|| status(Error::invalid("config is missing")))?;
-        let config = complete_space(config).map_err(status)?;
-        let (log_index, _) =
-            self.0.proposer.command(command::Kind::CreateSpace(config.clone())).await.map_err(status)?;
-        // Answered once this node knows it, so that the next call here finds it.
-        self.0.settle(log_index).await.map_err(status)?;
-        let info = SpaceInfo { config: Some(config), id: log_index, ..SpaceInfo::default() };
-        Ok(Response::new(CreateSpaceResponse { space: Some(info), log_index }))
+        spaces::create(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
     }
 
     async fn list_spaces(&self, _: Request<ListSpacesRequest>) -> Answer<ListSpacesResponse> {
-        if self.0.incarnation() == 0 {
-            return Err(status(self.0.leadership.in_no_cluster()));
-        }
-        let (spaces, applied_index) = self.0.spaces();
-        Ok(Response::new(ListSpacesResponse { spaces, applied_index }))
+        spaces::list(&self.0).map(Response::new).map_err(status)
     }
 
     async fn drop_space(&self, request: Request<DropSpaceRequest>) -> Answer<DropSpaceResponse> {
-        let name = request.into_inner().name;
-        check_space_name(&name).map_err(status)?;
-        let dropped = command::Kind::DropSpace(DropSpace { name });
-        let (log_index, _) = self.0.proposer.command(dropped).await.map_err(status)?;
-        self.0.settle(log_index).await.map_err(status)?;
-        Ok(Response::new(DropSpaceResponse { log_index }))
+        spaces::drop(&self.0, request.into_inner()).await.map(Response::new).map_err(status)
     }
 }
 

@@ -1,9 +1,10 @@
-//! One memory stream, whatever carried it: observe, recall and watch on one stream, by gRPC or over a WebSocket.
+//! One memory stream, whatever carried it: observe, recall, watch and calls on one stream, by gRPC or over a WebSocket.
 //!
-//! Observations go to a session task of their own, which the first of them begins, recalls to another; each watch is a
-//! task too. All write into one outbox, whose bound stops the reading for a client that does not read. The watches end
+//! Observations go to a session task of their own, which the first of them begins, recalls to another; each watch and
+//! each call is a task too. All write into one outbox, whose bound stops the reading for a client that does not read. The watches end
 //! when nothing more is read: they have no end of their own that a half-close could wait for.
 
+use super::calls::Calls;
 use super::observe::Incoming;
 use super::recalls::Recalls;
 use super::watches::Watches;
@@ -33,7 +34,7 @@ where
     S: Stream<Item = Received> + Send + Unpin,
 {
     let Some(first) = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, requests.next()).await else {
-        let error = Error::invalid("no first message within 10 s; send open, resume, a recall or a watch");
+        let error = Error::invalid("no first message within 10 s; send open, resume, a recall, a watch or a call");
         // A client that is gone hears nothing, here and below.
         drop(out.send(Err(status(error))).await);
         return;
@@ -41,6 +42,7 @@ where
     let mut next = first;
     let mut observations = None;
     let (mut watches, mut recalls) = (Watches::new(&node, &out), Recalls::new(&node, caller, &out));
+    let calls = Calls::new(&node, &out);
     while let Some(request) = next {
         let message = request.map(|request| request.message);
         let going_on = match message {
@@ -51,6 +53,7 @@ where
             Ok(Some(memory_request::Message::Recall(request))) => recalls.ask(request, observations.as_ref()).await,
             Ok(Some(memory_request::Message::Watch(request))) => watches.begin(request).await,
             Ok(Some(memory_request::Message::StopWatch(request))) => watches.stop(request.watch_id).await,
+            Ok(Some(memory_request::Message::Call(request))) => calls.begin(request).await,
             Ok(None) => end(observations.as_ref(), Ok(ObserveRequest::default()), &out).await,
             Err(broken) => end(observations.as_ref(), Err(broken), &out).await,
         };

@@ -1,6 +1,7 @@
 //! Where clients, peers and probes come in: convert, forward, nothing else.
 
 mod backup;
+mod calls;
 #[cfg(test)]
 mod documented;
 mod fetch;
@@ -8,6 +9,7 @@ pub mod forget;
 mod forwarded;
 pub mod grpc;
 pub mod health;
+mod list;
 pub mod memory;
 pub mod observe;
 mod own;
@@ -15,6 +17,7 @@ pub mod peer;
 pub mod read;
 mod recalls;
 pub mod session;
+mod spaces;
 pub mod status;
 pub mod watch;
 mod watches;

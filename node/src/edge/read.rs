@@ -1,25 +1,19 @@
-//! Recall and list streams, whatever carried them.
+//! Recalls, gets and counts, whatever carried them.
 
 use super::{status, unreadable};
 use crate::node::Node;
 use crate::recall::{self, wire_row};
 use crate::spans::Context;
-use engram_mutants::mutant;
 use engram_proto::error::{Error, Result};
 use engram_proto::filter;
 use engram_proto::limits::MESSAGE_BYTES_MAX;
 use engram_proto::query::{ReadLevel, check_named, check_space_name};
 use engram_proto::wire::v1::{
-    CountRequest, CountResponse, GetRequest, GetResponse, ListRequest, ListResponse, RecallRequest, RecallResponse,
-    recall_response,
+    CountRequest, CountResponse, GetRequest, GetResponse, RecallRequest, RecallResponse, recall_response,
 };
 use futures_util::{Stream, StreamExt};
 use tokio::sync::mpsc;
 use tonic::Status;
-
-/// Rows of one page of a list, and its bytes at most.
-const LIST_PAGE_ROWS: usize = 256;
-const LIST_PAGE_BYTES: usize = 1 << 20;
 
 /// Answers recalls, in order, until the stream ends or a message cannot be read.
 pub async fn recalls<S>(
@@ -67,7 +61,7 @@ pub async fn recall<T>(
     };
     let (level, past, begun) =
         (ReadLevel::from(request.consistency), request.at_index.is_some(), node.env.clock.monotonic());
-    let mut span = node.spans.begin("recall", caller);
+    let mut span = node.spans.begin("recall", node.spans.of_message(&request.traceparent, caller));
     if let Some(span) = &mut span {
         span.note("engram.space", request.space.as_str());
         span.note("engram.k", u64::from(request.k));
@@ -103,47 +97,6 @@ pub async fn refuse<T>(
 ) -> bool {
     let outcome = Some(recall_response::Outcome::Error(error.into()));
     out.send(Ok(wrap(RecallResponse { request_id, outcome }))).await.is_ok()
-}
-
-/// Sends the rows of a space, in pages, all of one snapshot.
-pub async fn list(node: &Node, request: ListRequest, out: mpsc::Sender<std::result::Result<ListResponse, Status>>) {
-    if let Err(error) = pages(node, request, &out).await {
-        drop(out.send(Err(status(error))).await);
-    }
-}
-
-async fn pages(
-    node: &Node,
-    request: ListRequest,
-    out: &mpsc::Sender<std::result::Result<ListResponse, Status>>,
-) -> Result<()> {
-    check_space_name(&request.space)?;
-    let filter = request.filter.as_ref();
-    filter.map_or(Ok(()), filter::check)?;
-    let view = node.gate.view(&request.space, ReadLevel::from(request.consistency), 0).await?;
-    let from = request.from_row.min(view.at.rows.into()) as u32;
-    let mut left = if request.limit == 0 { u64::MAX } else { request.limit };
-    let last = view.at.rows - u32::from(mutant!("list_ends_early") && view.at.rows > 0);
-    let mut numbers = (from..last.max(from)).filter(|&row| view.shows(row, filter));
-    loop {
-        let mut page = ListResponse { snapshot: Some(view.snapshot), rows: Vec::new() };
-        let (mut bytes, mut ended) = (0, left == 0);
-        while !ended && page.rows.len() < LIST_PAGE_ROWS && bytes < LIST_PAGE_BYTES {
-            let Some(number) = numbers.next() else {
-                ended = true;
-                break;
-            };
-            let Some(row) = wire_row(&view.space, number, request.with_embedding) else { continue };
-            bytes += prost::Message::encoded_len(&row);
-            page.rows.push(row);
-            left -= 1;
-            ended = left == 0;
-        }
-        // The first page goes out even when it is empty: it states the snapshot.
-        if out.send(Ok(page)).await.is_err() || ended {
-            return Ok(());
-        }
-    }
 }
 
 /// Some rows by number or by name.

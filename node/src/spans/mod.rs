@@ -120,8 +120,17 @@ impl Spans {
 
     /// The caller's span, by the headers of its call.
     pub fn caller(&self, headers: &http::HeaderMap) -> Option<Context> {
+        self.sampled(headers.get(TRACEPARENT)?.to_str().ok()?)
+    }
+
+    /// The caller's span, by the `traceparent` of a message; where it has none, the stream's.
+    pub fn of_message(&self, traceparent: &str, stream: Option<Context>) -> Option<Context> {
+        if traceparent.is_empty() { stream } else { self.sampled(traceparent) }
+    }
+
+    fn sampled(&self, traceparent: &str) -> Option<Context> {
         self.0.as_ref()?;
-        let parent = TraceParent::parse(headers.get(TRACEPARENT)?.to_str().ok()?)?;
+        let parent = TraceParent::parse(traceparent)?;
         parent.sampled.then_some(Context { trace: parent.trace, span: parent.span })
     }
 

@@ -27,5 +27,6 @@ mod spans;
 mod spool;
 mod three_nodes;
 mod ws;
+mod ws_calls;
 mod ws_client;
 mod ws_watch;

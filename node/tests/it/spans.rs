@@ -1,12 +1,14 @@
 //! A traced observation and a traced recall, as a collector of OpenTelemetry is told of them by three nodes.
 
 use crate::common::{Running, SPACE, cluster_of, config, note, scrape, until};
+use crate::ws_client::{Said, handshake};
 use engram_client::{Level, ObserveOptions, Recall};
 use engram_proto::transport::{Routes, serve_connection};
 use engram_proto::wire::otlp::trace_service_server::{TraceService, TraceServiceServer};
 use engram_proto::wire::otlp::{
     AnyValue, ExportTraceServiceRequest, ExportTraceServiceResponse, KeyValue, Span, any_value, span, status,
 };
+use engram_proto::wire::v1::{OpenSession, RecallRequest, ResumeSession, observe_request, observe_response};
 use hyper_util::rt::TokioIo;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -140,6 +142,51 @@ async fn a_trace_crosses_client_edge_log_and_index_on_every_node() {
         .collect();
     let failed = Some(status::Code::Error.into());
     assert_eq!(recalls, BTreeMap::from([(SPACE.to_string(), None), ("nowhere".into(), failed)]));
+    stop(nodes).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_websocket_names_traces_in_its_header_or_in_its_messages() {
+    const HEADER: &str = "00-6bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let (dir, collector) = (tempfile::tempdir().expect("temporary"), Collector::default());
+    let mut config = config(1, dir.path());
+    config.telemetry.otlp_endpoint = collect(collector.clone()).await;
+    let (nodes, _) = cluster_of(std::iter::once(config)).await;
+    let address = nodes[0].config.listen.as_str();
+    let cue: bytes::Bytes = [0.6f32, 0.8].iter().flat_map(|v| v.to_le_bytes()).collect();
+    let recall = |k, traceparent: &str| {
+        let (space, cue, traceparent) = (SPACE.into(), cue.clone(), traceparent.into());
+        RecallRequest { space, cue, k, traceparent, ..RecallRequest::default() }
+    };
+    for (header, message) in [(NOT_SAMPLED, SAMPLED), (HEADER, "")] {
+        let (mut ws, _) = handshake(address, &[("traceparent", header)]).await.expect("upgraded");
+        let open = OpenSession { space: SPACE.into(), traceparent: message.into(), ..OpenSession::default() };
+        ws.observe(observe_request::Message::Open(open)).await;
+        let Said::Observe(observe_response::Message::Opened(opened)) = ws.next().await else { panic!("not opened") };
+        ws.batch(1, vec![note("traced")]).await;
+        ws.acked(1).await;
+        ws.recall(recall(1, message)).await;
+        ws.recall(recall(2, NOT_SAMPLED)).await;
+        let mut ws = handshake(address, &[("traceparent", header)]).await.expect("upgraded").0;
+        let (session, incarnation) = (opened.session, opened.incarnation);
+        let resume = ResumeSession { session, incarnation, traceparent: message.into(), ..ResumeSession::default() };
+        ws.observe(observe_request::Message::Resume(resume)).await;
+        ws.batch(2, vec![note("traced again")]).await;
+        while !matches!(ws.next().await, Said::Observe(observe_response::Message::Ack(ack)) if ack.last_sequence == 2) {
+        }
+    }
+    let told = until("both streams are told of", async || {
+        let spans = collector.0.lock().expect("whole").clone();
+        let named = |name: &str| spans.iter().filter(|(_, span)| span.name == name).cloned().collect::<Vec<_>>();
+        let told = [named("observe"), named("recall")].concat();
+        (told.len() == 6).then_some(told)
+    })
+    .await;
+    let of =
+        |first: u8, name: &str| told.iter().filter(|(_, span)| span.trace_id[0] == first && span.name == name).count();
+    assert_eq!([of(0x4b, "observe"), of(0x4b, "recall"), of(0x6b, "observe"), of(0x6b, "recall")], [2, 1, 2, 1]);
+    let recalls = told.iter().filter(|(_, span)| span.name == "recall");
+    assert!(recalls.into_iter().all(|(_, span)| text(&span.attributes, "engram.k") == "1"), "{told:?}");
     stop(nodes).await;
 }
 

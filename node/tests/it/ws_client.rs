@@ -2,9 +2,9 @@
 
 use engram_client::Observation;
 use engram_proto::wire::v1::{
-    ErrorDetail, MemoryRequest, MemoryResponse, ObserveBatch, ObserveRequest, OpenSession, RecallRequest, RecallResult,
-    ResumeSession, SessionOpened, StopWatch, WatchRequest, WatchRows, memory_request, memory_response, observe_request,
-    observe_response, recall_response, watch_rows_response,
+    CallRequest, ErrorDetail, MemoryRequest, MemoryResponse, ObserveBatch, ObserveRequest, OpenSession, RecallRequest,
+    RecallResult, ResumeSession, SessionOpened, StopWatch, WatchRequest, WatchRows, call_request, call_response,
+    memory_request, memory_response, observe_request, observe_response, recall_response, watch_rows_response,
 };
 use futures_util::{SinkExt, StreamExt};
 use prost::Message as _;
@@ -23,6 +23,7 @@ pub enum Said {
     Observe(observe_response::Message),
     Recall(u64, recall_response::Outcome),
     Watch(u64, watch_rows_response::Outcome),
+    Call(u64, call_response::Outcome),
     Closed { code: u16, reason: String, detail: Option<ErrorDetail> },
 }
 
@@ -128,6 +129,19 @@ impl Ws {
         self.send(memory_request::Message::StopWatch(StopWatch { watch_id })).await;
     }
 
+    pub async fn call(&mut self, call_id: u64, request: call_request::Request) {
+        self.send(memory_request::Message::Call(CallRequest { call_id, request: Some(request) })).await;
+    }
+
+    /// Calls, and reads the answer, which must come next.
+    pub async fn ask(&mut self, call_id: u64, request: call_request::Request) -> call_response::Outcome {
+        self.call(call_id, request).await;
+        match self.next().await {
+            Said::Call(answered, outcome) if answered == call_id => outcome,
+            other => panic!("no answer: {other:?}"),
+        }
+    }
+
     /// The next message that is no flow control.
     pub async fn next(&mut self) -> Said {
         loop {
@@ -151,6 +165,9 @@ impl Ws {
                 }
                 memory_response::Message::Watch(answer) => {
                     return Said::Watch(answer.watch_id, answer.outcome.expect("an outcome"));
+                }
+                memory_response::Message::Call(answer) => {
+                    return Said::Call(answer.call_id, answer.outcome.expect("an outcome"));
                 }
                 memory_response::Message::Ended(detail) => self.ended = Some(detail),
             }

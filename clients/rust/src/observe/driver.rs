@@ -109,6 +109,7 @@ impl Driver {
             ack_stage: self.setting.options.stage.into(),
             priority: self.setting.options.priority.into(),
             searchable_nodes: self.setting.options.searchable_nodes,
+            ..ResumeSession::default()
         };
         let first = observe_request::Message::Resume(resume);
         let opening = Link::open(self.setting.world.clone(), channel.clone(), first);

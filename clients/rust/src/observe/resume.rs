@@ -29,6 +29,7 @@ impl Client {
             ack_stage: options.stage.into(),
             priority: options.priority.into(),
             searchable_nodes: options.searchable_nodes,
+            ..OpenSession::default()
         };
         let begun = self.begin(observe_request::Message::Open(open)).await?;
         // An earlier attempt opened another session, if any.
@@ -49,6 +50,7 @@ impl Client {
             ack_stage: options.stage.into(),
             priority: options.priority.into(),
             searchable_nodes: options.searchable_nodes,
+            ..ResumeSession::default()
         };
         let begun = self.begin(observe_request::Message::Resume(resume)).await?;
         if (begun.opened.session, begun.opened.incarnation) != (session, incarnation) {

@@ -54,7 +54,7 @@ impl Terms {
 /// Opens the session; `None` when the client is gone. Rows before a resume are as the terms say when it is answered.
 pub(super) async fn open<S>(
     node: &Arc<Node>,
-    caller: Option<Context>,
+    mut caller: Option<Context>,
     incoming: &mut S,
     out: &Out,
 ) -> Result<Option<Session>>
@@ -64,7 +64,10 @@ where
     let first = timeout(&*node.world, FIRST_MESSAGE_TIMEOUT, incoming.next()).await;
     let first = first.ok_or_else(|| Error::invalid("no first message within 10 s; send open or resume"))?;
     let (command, terms) = match first {
-        Some(Incoming::Message(Ok(first))) => read(node, first)?,
+        Some(Incoming::Message(Ok(first))) => {
+            caller = node.spans.of_message(traceparent(&first), caller);
+            read(node, first)?
+        }
         Some(Incoming::Message(Err(status))) => return unreadable(&status).map_or(Ok(None), Err),
         Some(Incoming::Mark(_)) | None => return Ok(None),
     };
@@ -90,6 +93,15 @@ where
         return Ok(None);
     }
     Ok(Some(session))
+}
+
+/// The trace that the first message names, if it does.
+fn traceparent(first: &ObserveRequest) -> &str {
+    match &first.message {
+        Some(observe_request::Message::Open(open)) => &open.traceparent,
+        Some(observe_request::Message::Resume(resume)) => &resume.traceparent,
+        _ => "",
+    }
 }
 
 /// What the first message asks of the log, and on what terms.

@@ -228,7 +228,7 @@ impl Memory for Node {
                 observation: Some(logged.observation.clone()),
                 ..Row::default()
             });
-            Ok(ListResponse { snapshot: Some(Snapshot::default()), rows: rows.collect() })
+            Ok(ListResponse { snapshot: Some(Snapshot::default()), rows: rows.collect(), next_row: None })
         });
         let mut pages: Vec<_> = pages.collect();
         if broken {
