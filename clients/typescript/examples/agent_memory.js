@@ -1,7 +1,6 @@
-// An agent's memory: it remembers what is said, several things at once, replaces what has changed, and recalls what
-// fits:
+// An agent's memory: it remembers what is said, several things at once, replaces what has changed, recalls what fits,
+// and forgets what it is told to forget:
 //
-//     engram space create example-agent --dim 256
 //     node examples/agent_memory.js 127.0.0.1:7600
 //
 // The embedding here is a toy of letter pairs, so that the example needs no model; put your own in its place.
@@ -50,6 +49,8 @@ try {
   const user = await memory.recall(embed("favourite colour"), 10, { where: { speaker: "user" } });
   const others = await memory.recall(embed("favourite colour"), 10, { where: field("speaker").oneOf("user").not() });
   console.log(`said by the user: ${user.hits.length}; by others: ${others.hits.length}`);
+  const { rows } = await memory.forget({ where: { speaker: "user" }, erase: true });
+  console.log(`forgotten: ${rows}; left: ${(await memory.count()).count}`);
 } finally {
   await client.close();
 }

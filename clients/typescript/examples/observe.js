@@ -1,6 +1,5 @@
 // Streams a thousand observations into a space, each exactly once, and tells what became of them:
 //
-//     engram space create example --dim 4
 //     node examples/observe.js 127.0.0.1:7600 127.0.0.1:7601
 
 import { columns, connect, InvalidArgument, Refused, Unknown } from "engram-client";

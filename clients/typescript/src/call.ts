@@ -1,9 +1,12 @@
-// One read with its attempts: they go on until an answer comes, the request proves wrong, or the time is over.
+// One call with its attempts: reads go on until an answer comes, the request proves wrong, or the time is over; writes
+// only while an attempt surely had no effect.
 
+import { Refused, Unknown } from "./errors.js";
 import { Failure } from "./failure.js";
+import { type Ask, type CallAnswer, type CallCase, callOf, type CallValue } from "./lane.js";
 import type { Pool } from "./pool.js";
 import { Route } from "./route.js";
-import { Limit, now } from "./waits.js";
+import { Cut, Limit, now } from "./waits.js";
 
 /** What to do at an address, and for how many milliseconds it may take. Errors: a `Failure`, or the limit's `Cut`. */
 export type Attempt<T> = (address: string, budgetMs: number, limit: Limit) => Promise<T>;
@@ -51,6 +54,66 @@ export async function readCall<T>(
   } finally {
     limit.done();
   }
+}
+
+/** Writes once; goes on to another attempt only when the last one surely had no effect. Errors: `Refused`, `Unknown`,
+ * with the signal's reason as `cause` when that aborts it. */
+export async function writeCall<T>(
+  pool: Pool,
+  pin: string | undefined,
+  deadlineMs: number,
+  signal: AbortSignal | undefined,
+  ask: Ask<T>,
+): Promise<T> {
+  pool.check();
+  const end = now() + deadlineMs;
+  const route = new Route(pool, pin, true);
+  const limit = new Limit(undefined, signal);
+  let sent = false;
+  try {
+    for (;;) {
+      limit.check();
+      let waitMs: number;
+      try {
+        const budgetMs = Math.max(1, end - now());
+        return await pool.lane(route.next()).ask(ask, budgetMs, limit, () => (sent = true));
+      } catch (failure) {
+        if (!(failure instanceof Failure)) throw failure;
+        waitMs = route.failed(failure);
+        const late = now() + waitMs >= end;
+        if (!sent && late) {
+          const text = `no connection, last to ${failure.message}; check the endpoints`;
+          throw new Refused(text, { kind: "NOT_LEADER" });
+        }
+        if (sent && !failure.rejected) throw failure.asUnknown();
+        if (sent && (late || !failure.worthAnotherTry)) throw failure.asRefused();
+      }
+      sent = false;
+      await limit.sleep(waitMs);
+      pool.check();
+    }
+  } catch (error) {
+    if (!(error instanceof Cut)) throw error;
+    const { message, reason: cause } = error;
+    if (sent) throw new Unknown(`${message} before the answer; the request is on its way yet`, { cause });
+    throw new Refused(`${message} before the request was sent`, { cause });
+  } finally {
+    limit.done();
+  }
+}
+
+/** One call that reads, at any node. Errors: a `Failure`; the signal's reason. */
+export function readOf<C extends CallCase>(
+  pool: Pool,
+  pin: string | undefined,
+  deadlineMs: number,
+  signal: AbortSignal | undefined,
+  kind: C,
+  value: CallValue<C>,
+): Promise<CallAnswer<C>> {
+  const attempt: Attempt<CallAnswer<C>> = (address, budgetMs, limit) =>
+    pool.lane(address).ask(callOf(kind, value), budgetMs, limit);
+  return readCall(pool, pin, deadlineMs, signal, attempt);
 }
 
 /** Errors: `InvalidArgument`. */

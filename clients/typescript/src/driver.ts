@@ -22,10 +22,11 @@ export async function openObserver(
   pin: string | undefined,
   space: { name: string; dim: number },
   options: ObserveOptions,
+  traceparent: string,
   deadlineMs: number,
   signal: AbortSignal | undefined,
 ): Promise<Observer> {
-  const first = openFrame(space.name, options);
+  const first = openFrame(space.name, options, traceparent);
   const open = (address: string, budgetMs: number, limit: Limit) => Link.open(pool, address, first, budgetMs, limit);
   const link = await readCall(pool, pin, deadlineMs, signal, open, true);
   const { dim, leaderAddress } = link.opened;
@@ -34,7 +35,7 @@ export async function openObserver(
       const text = `space "${space.name}" has ${dim} dimensions, not ${space.dim}; correct the dim`;
       throw new Failure(text, { kind: "EXISTS", rejected: true });
     }
-    const observer = new Observer(pool, options, link.opened);
+    const observer = new Observer(pool, options, traceparent, link.opened);
     const route = new Route(pool, pin, true);
     route.last = link.address;
     route.prefer(leaderAddress);
@@ -136,8 +137,8 @@ class Driver {
   }
 
   #handshake(): Promise<Link> {
-    const { pool, session, incarnation, options } = this.#observer;
-    const resume = resumeFrame(session, incarnation, options);
+    const { pool, session, incarnation, options, traceparent } = this.#observer;
+    const resume = resumeFrame(session, incarnation, options, traceparent);
     return Link.open(pool, this.#route.next(), resume, pool.timing.silenceMs, this.#limit);
   }
 

@@ -94,11 +94,6 @@ export function timeRange({ from, until }: { readonly from?: Time; readonly unti
   return new Filter({ kind: { case: "time", value: bounds } });
 }
 
-/** No row at all. */
-export function nothing(): WireFilter {
-  return new Filter({ kind: { case: "any", value: {} } }).message;
-}
-
 /** The filter of a request. Errors: `InvalidArgument`, for one that is nested too deep or too large as well. */
 export function whereToWire(where: Where): WireFilter {
   if (typeof where !== "object" || where === null) {

@@ -4,6 +4,7 @@ import { create, type MessageInitShape, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
 import {
   AckStage,
+  type CallRequestSchema,
   MemoryRequestSchema,
   type ObserveRequestSchema,
   Priority,
@@ -18,6 +19,8 @@ const NODE_SHARE = 0.8;
 
 export type Frame = Uint8Array<ArrayBuffer>;
 type Init = MessageInitShape<typeof MemoryRequestSchema>["message"];
+/** What is asked of a call. */
+export type CallInit = NonNullable<MessageInitShape<typeof CallRequestSchema>["request"]>;
 type Observe = MessageInitShape<typeof ObserveRequestSchema>["message"];
 
 export const STAGES = {
@@ -33,13 +36,18 @@ function frame(message: Init): Frame {
 }
 
 /** What opens a session. */
-export function openFrame(space: string, options: ObserveOptions): Frame {
-  return observeFrame({ case: "open", value: { space, ...streamed(options) } });
+export function openFrame(space: string, options: ObserveOptions, traceparent: string): Frame {
+  return observeFrame({ case: "open", value: { space, traceparent, ...streamed(options) } });
 }
 
 /** What takes a session up again. */
-export function resumeFrame(session: bigint, incarnation: bigint, options: ObserveOptions): Frame {
-  return observeFrame({ case: "resume", value: { session, incarnation, ...streamed(options) } });
+export function resumeFrame(
+  session: bigint,
+  incarnation: bigint,
+  options: ObserveOptions,
+  traceparent: string,
+): Frame {
+  return observeFrame({ case: "resume", value: { session, incarnation, traceparent, ...streamed(options) } });
 }
 
 function observeFrame(message: Observe): Frame {
@@ -69,6 +77,11 @@ export function recallFrame(
 ): Frame {
   const deadlineMs = Math.min(Math.max(1, Math.floor(leftMs * NODE_SHARE)), DEADLINE_MS_MAX);
   return frame({ case: "recall", value: { ...question, requestId, deadlineMs } });
+}
+
+/** One call. */
+export function callFrame(request: CallInit, callId: bigint): Frame {
+  return frame({ case: "call", value: { callId, request } });
 }
 
 /** The only watch of a stream. */

@@ -16,11 +16,37 @@ export { type Client, connect, type SpaceCall } from "./client.js";
 export { type AtLeast, atLeast, type Bounded, bounded, type Consistency, type ReadToken } from "./consistency.js";
 export { EngramError, type ErrorKind, InvalidArgument, type Outcome, ReadError, Refused, Unknown } from "./errors.js";
 export { type Field, type Filter, field, type RangeBounds, timeRange, type Where } from "./filters.js";
+export type { ListCall, Listing } from "./list.js";
 export * as limits from "./limits.js";
 export type { AckStage, ConnectOptions, ObserveOptions, Priority, Timing } from "./options.js";
-export type { Ack, Answer, Change, Hit, RefusedRow, Row, Snapshot, Summary } from "./results.js";
+export type {
+  Ack,
+  Answer,
+  Change,
+  Counted,
+  Forgotten,
+  Hit,
+  RefusedRow,
+  Row,
+  RowSet,
+  Snapshot,
+  Summary,
+} from "./results.js";
 export { type ColumnOptions, type Columns, columns, type RowLike, type Rows } from "./rows.js";
-export type { CallOptions, ObserveCall, ObserveManyCall, RecallCall, Space, WatchCall } from "./space.js";
+export type {
+  CallOptions,
+  CountCall,
+  ForgetCall,
+  GetCall,
+  ObserveCall,
+  ObserveManyCall,
+  ReadCall,
+  RecallCall,
+  Space,
+  WatchCall,
+} from "./space.js";
+export type { Metric, Precision, SpaceConfig } from "./spaces.js";
+export type { Member, SpaceInfo, Status } from "./status.js";
 export type { Observation, Time, Value, Vector } from "./values.js";
 export type { Watcher } from "./watch.js";
 export type { WebSocketConstructor, WebSocketLike } from "./websocket.js";

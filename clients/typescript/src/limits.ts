@@ -26,7 +26,11 @@ export const EF_MAX = 10_000;
 export const FILTER_DEPTH_MAX = 8;
 /** Parts and values of one filter. */
 export const FILTER_PARTS_MAX = 256;
+/** Rows named by one get or forget, by number and by id together. */
+export const ROWS_NAMED_MAX = 1000;
 /** Milliseconds that a node may wait for a read's snapshot. */
 export const DEADLINE_MS_MAX = 60_000;
 /** Milliseconds that a bounded answer may be stale by. */
 export const STALENESS_MS_MAX = 24 * 60 * 60 * 1000;
+/** Milliseconds after which a space forgets, at least. */
+export const TTL_MS_MIN = 1000;

@@ -21,6 +21,8 @@ interface Waiting {
 export class Observer {
   readonly pool: Pool;
   readonly options: ObserveOptions;
+  /** The trace that its rows belong to; empty: none. */
+  readonly traceparent: string;
   readonly session: bigint;
   readonly incarnation: bigint;
   readonly window: Window;
@@ -39,9 +41,10 @@ export class Observer {
   readonly #acks = new Map<number, Waiting>();
 
   /** Errors: `Over`. */
-  constructor(pool: Pool, options: ObserveOptions, opened: SessionOpened) {
+  constructor(pool: Pool, options: ObserveOptions, traceparent: string, opened: SessionOpened) {
     this.pool = pool;
     this.options = options;
+    this.traceparent = traceparent;
     this.session = opened.session;
     this.incarnation = opened.incarnation;
     this.window = new Window(options);

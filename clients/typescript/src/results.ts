@@ -105,6 +105,38 @@ export class Answer implements Iterable<Hit> {
   }
 }
 
+/** Some rows, and their snapshot. Iterates over the rows. */
+export class RowSet implements Iterable<Row> {
+  readonly rows: readonly Row[];
+  readonly snapshot: Snapshot;
+
+  /** @internal */
+  constructor(rows: readonly Row[], snapshot: Snapshot) {
+    this.rows = rows;
+    this.snapshot = snapshot;
+  }
+
+  [Symbol.iterator](): IterableIterator<Row> {
+    return this.rows[Symbol.iterator]();
+  }
+}
+
+/** How many rows, and the snapshot. */
+export interface Counted {
+  readonly count: number;
+  readonly snapshot: Snapshot;
+}
+
+/** What a forget did. */
+export interface Forgotten {
+  /** Rows that were there and are not any more. */
+  readonly rows: number;
+  /** From which on they are gone, and erased if that was asked for; 0: there was nothing to do. */
+  readonly logIndex: number;
+  /** Where the space's past begins now, if this erased; else 0. */
+  readonly floor: number;
+}
+
 /** What a watch gives. */
 export interface Change {
   /** In log order. */
@@ -144,7 +176,7 @@ export function hitFromWire(message: WireHit): Hit {
   };
 }
 
-function rowFromWire({ observation, ...message }: WireRow): Row {
+export function rowFromWire({ observation, ...message }: WireRow): Row {
   return {
     row: Number(message.row),
     logIndex: Number(message.logIndex),

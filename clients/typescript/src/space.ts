@@ -1,19 +1,33 @@
-// A memory space: observe, recall, watch.
+// A memory space: observe, recall, forget, watch.
 
-import { checkDeadline, readCall } from "./call.js";
+import { checkDeadline, readCall, readOf, writeCall } from "./call.js";
 import { type Consistency, levelToWire } from "./consistency.js";
-import { InvalidArgument, Refused } from "./errors.js";
+import { InvalidArgument, ReadError, Refused } from "./errors.js";
 import { Failure } from "./failure.js";
 import { openObserver } from "./driver.js";
 import { type Where, whereToWire } from "./filters.js";
-import type { Question } from "./lane.js";
+import type { Snapshot as WireSnapshot } from "./gen/engram/v1/types_pb.js";
+import { type CallCase, type CallAnswer, callOf, type CallValue, type Question, recallOf } from "./lane.js";
 import { EF_MAX, K_MAX } from "./limits.js";
+import { type ListCall, Listing, listToWire } from "./list.js";
 import { Load, observeOne } from "./load.js";
+import { forgetToWire, type Named, namedToWire, type Which } from "./named.js";
 import type { Observer } from "./observer.js";
 import type { ObserveOptions } from "./options.js";
 import type { Pool } from "./pool.js";
-import type { Ack, Answer, Summary } from "./results.js";
+import {
+  type Ack,
+  type Answer,
+  type Counted,
+  type Forgotten,
+  rowFromWire,
+  RowSet,
+  type Snapshot,
+  snapshotFromWire,
+  type Summary,
+} from "./results.js";
 import { iterate, type Rows } from "./rows.js";
+import type { SpaceInfo } from "./status.js";
 import { type Observation, observationToWire, type Vector, vectorToWire } from "./values.js";
 import { Cut, Limit } from "./waits.js";
 import { checkAfter, Watcher } from "./watch.js";
@@ -54,6 +68,30 @@ export interface RecallCall extends CallOptions {
   readonly withEmbedding?: boolean;
 }
 
+/** What `get` and `count` take beside what they mean. The deadline is that of `timing` unless another is given. */
+export interface ReadCall extends CallOptions {
+  /** "session" unless another is given. */
+  readonly consistency?: Consistency;
+}
+
+/** What `get` takes: rows by number or by id. */
+export interface GetCall extends ReadCall, Named {
+  readonly withEmbedding?: boolean;
+}
+
+/** What `count` takes. */
+export interface CountCall extends ReadCall {
+  /** Only rows that it means. */
+  readonly where?: Where;
+}
+
+/** What `forget` takes: one of `rows`, `ids`, `where` and `olderThanMs`. The deadline is that of `timing` unless
+ * another is given. */
+export interface ForgetCall extends CallOptions, Which {
+  /** Erases these and every other forgotten row of the space at once: its past then begins with this call. */
+  readonly erase?: boolean;
+}
+
 /** What `watch` takes. */
 export interface WatchCall {
   /** Begins after this log index; from now on if not given. */
@@ -72,21 +110,26 @@ export class Space {
   readonly name: string;
   /** Components of an embedding. */
   readonly dim: number;
+  /** As it was when the client asked for it. */
+  readonly info: SpaceInfo;
   readonly #pool: Pool;
   readonly #pin: string | undefined;
   readonly #options: ObserveOptions;
+  readonly #traceparent: string;
   #observer: Observer | undefined;
   #opening: Promise<Observer> | undefined;
   readonly #closing = new AbortController();
   readonly #watchers = new Set<Watcher>();
 
   /** @internal */
-  constructor(pool: Pool, pin: string | undefined, name: string, dim: number, options: ObserveOptions) {
-    this.name = name;
-    this.dim = dim;
+  constructor(pool: Pool, pin: string | undefined, info: SpaceInfo, options: ObserveOptions, traceparent: string) {
+    this.info = info;
+    this.name = info.name;
+    this.dim = info.dim;
     this.#pool = pool;
     this.#pin = pin;
     this.#options = options;
+    this.#traceparent = traceparent;
   }
 
   /** One observation, exactly once; resolves once it is acked. Many may be under way at once. Errors: `InvalidArgument`
@@ -124,11 +167,62 @@ export class Space {
   async recall(cue: Vector, k = 10, call: RecallCall = {}): Promise<Answer> {
     const { deadlineMs = RECALL_DEADLINE_MS, signal } = call;
     const question = this.#question(cue, k, call);
+    const attempt = (address: string, budgetMs: number, limit: Limit) =>
+      this.#pool.lane(address).ask(recallOf(question), budgetMs, limit);
     try {
-      return await ask(this.#pool, this.#pin, question, checkDeadline(deadlineMs), signal);
+      const answer = await readCall(this.#pool, this.#pin, checkDeadline(deadlineMs), signal, attempt);
+      this.#saw(answer.snapshot);
+      return answer;
     } catch (error) {
       throw error instanceof Failure ? error.asReadError() : error;
     }
+  }
+
+  /** Forgets rows: they are in no later snapshot, on any node. May be called again: a row is forgotten once. Errors:
+   * `InvalidArgument`, `Refused`; `Unknown`: call again. */
+  async forget(call: ForgetCall): Promise<Forgotten> {
+    const { deadlineMs = this.#pool.timing.deadlineMs, signal, erase = false } = call;
+    const ask = callOf("forget", forgetToWire(this.name, call, erase));
+    const gone = await writeCall(this.#pool, this.#pin, checkDeadline(deadlineMs), signal, ask);
+    const logIndex = Number(gone.logIndex);
+    this.#pool.raiseToken({ logIndex, incarnation: 0n });
+    return { rows: Number(gone.forgotten), logIndex, floor: Number(gone.floor) };
+  }
+
+  /** Some rows, at one snapshot, in the order asked for; those that are forgotten or not there are left out. Errors:
+   * `InvalidArgument`, `ReadError`; the signal's reason. */
+  async get(call: GetCall): Promise<RowSet> {
+    const { consistency = "session", withEmbedding = false } = call;
+    const { rows, snapshot } = await this.#read(call, "get", {
+      ...namedToWire(call),
+      space: this.name,
+      withEmbedding,
+      consistency: levelToWire(consistency, this.#pool.token),
+    });
+    return new RowSet(rows.map(rowFromWire), this.#seen(snapshot));
+  }
+
+  /** Rows in log order, at one snapshot: `for await (const row of await space.list())`. Errors: `InvalidArgument`,
+   * `ReadError`; the signal's reason. */
+  async list(call: ListCall = {}): Promise<Listing> {
+    const { deadlineMs = this.#pool.timing.deadlineMs, signal } = call;
+    const request = listToWire(this.name, call, this.#pool);
+    const plan = { pool: this.#pool, pin: this.#pin, deadlineMs: checkDeadline(deadlineMs), signal, request };
+    const listing = await Listing.begin(plan);
+    this.#saw(listing.snapshot);
+    return listing;
+  }
+
+  /** How many rows the space has, all or those that a condition means. Errors: `InvalidArgument`, `ReadError`; the
+   * signal's reason. */
+  async count(call: CountCall = {}): Promise<Counted> {
+    const { where, consistency = "session" } = call;
+    const { count, snapshot } = await this.#read(call, "count", {
+      space: this.name,
+      consistency: levelToWire(consistency, this.#pool.token),
+      ...(where === undefined ? {} : { filter: whereToWire(where) }),
+    });
+    return { count: Number(count), snapshot: this.#seen(snapshot) };
   }
 
   /** Follows what is committed after a log index, or from now on: `for await (const change of await space.watch())`.
@@ -164,6 +258,27 @@ export class Space {
     await Promise.all([(opened ?? this.#observer)?.close(), ...watchers]);
   }
 
+  async #read<C extends CallCase>(call: CallOptions, kind: C, value: CallValue<C>): Promise<CallAnswer<C>> {
+    const { deadlineMs = this.#pool.timing.deadlineMs, signal } = call;
+    try {
+      return await readOf(this.#pool, this.#pin, checkDeadline(deadlineMs), signal, kind, value);
+    } catch (error) {
+      throw error instanceof Failure ? error.asReadError() : error;
+    }
+  }
+
+  #seen(message: WireSnapshot | undefined): Snapshot {
+    if (message === undefined) throw new ReadError("the answer has no snapshot; ask again");
+    const snapshot = snapshotFromWire(message);
+    this.#saw(snapshot);
+    return snapshot;
+  }
+
+  /** Later reads of this client do not fall behind it. */
+  #saw({ appliedIndex, incarnation }: Snapshot): void {
+    this.#pool.raiseToken({ logIndex: appliedIndex, incarnation });
+  }
+
   /** The stream, opened if there is none that goes on. Errors: `Refused`, as there is no session to take a row. */
   async #stream(limit: Limit, { deadlineMs }: CallOptions): Promise<Observer> {
     this.#pool.check();
@@ -183,7 +298,8 @@ export class Space {
 
   async #open(deadlineMs: number): Promise<Observer> {
     const { signal } = this.#closing;
-    this.#observer = await openObserver(this.#pool, this.#pin, this, this.#options, deadlineMs, signal);
+    const [pool, pin, options, traceparent] = [this.#pool, this.#pin, this.#options, this.#traceparent];
+    this.#observer = await openObserver(pool, pin, this, options, traceparent, deadlineMs, signal);
     return this.#observer;
   }
 
@@ -206,6 +322,7 @@ export class Space {
         : { atIndex: BigInt(atIndex) };
     return {
       space: this.name,
+      traceparent: this.#traceparent,
       cue: vectorToWire(cue, this.dim, "cue"),
       k,
       ef,
@@ -215,21 +332,4 @@ export class Space {
       ...state,
     };
   }
-}
-
-/** One recall, whose snapshot later reads of this client do not fall behind. Errors: a `Failure`; the signal's
- * reason. */
-export async function ask(
-  pool: Pool,
-  pin: string | undefined,
-  question: Question,
-  deadlineMs: number,
-  signal: AbortSignal | undefined,
-): Promise<Answer> {
-  const attempt = (address: string, budgetMs: number, limit: Limit) =>
-    pool.lane(address).ask(question, budgetMs, limit);
-  const answer = await readCall(pool, pin, deadlineMs, signal, attempt);
-  const { appliedIndex, incarnation } = answer.snapshot;
-  pool.raiseToken({ logIndex: appliedIndex, incarnation });
-  return answer;
 }

@@ -12,7 +12,6 @@ import os from "node:os";
 import path from "node:path";
 import { test } from "node:test";
 import { Cluster, HERE, listen } from "./cluster.js";
-import { DIM } from "./load.js";
 
 const COUNT = 10_000;
 /** As in the tests of Node.js: far fewer bytes than the rows have. */
@@ -112,7 +111,7 @@ async function browse(url: string, verdict: Promise<string | undefined>): Promis
   }
 }
 
-test("a page observes, recalls and watches, and streams 10,000 rows over two cuts and a killed leader", async () => {
+test("a page makes every call, and streams 10,000 rows over two cuts and a killed leader", async () => {
   let tell: (failed: string | undefined) => void = () => {};
   const told = () => new Promise<string | undefined>((resolve) => (tell = resolve));
   const oks: string[] = [];
@@ -133,12 +132,6 @@ test("a page observes, recalls and watches, and streams 10,000 rows over two cut
   const origin = `http://${await listen(server)}`;
   try {
     cluster = await Cluster.start(3, [origin]);
-    const spaces = [
-      ["calls", DIM],
-      ["load", DIM],
-      ["example-agent", 256],
-    ] as const;
-    await Promise.all(spaces.map(([name, dim]) => cluster?.createSpace(name, dim)));
     files.set("/config", JSON.stringify({ endpoints: cluster.endpoints, count: COUNT }));
     files.set("/page.js", await bundle("tests/browser/page.ts"));
     files.set("/", html("/page.js"));
@@ -146,7 +139,7 @@ test("a page observes, recalls and watches, and streams 10,000 rows over two cut
     files.set("/example", html("/example.js", LISTEN));
 
     await browse(`${origin}/example?node=${cluster.endpoints[0]}`, told());
-    assert.deepEqual((printed as string[]).at(-1), "said by the user: 4; by others: 1");
+    assert.deepEqual((printed as string[]).at(-1), "forgotten: 4; left: 1");
     await browse(`${origin}/`, told());
     assert.deepEqual(oks.at(-1), `${COUNT} rows, each once and in order`);
     assert.equal(cluster.cuts.made, CUTS.length);

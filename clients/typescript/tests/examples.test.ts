@@ -21,12 +21,7 @@ before(async () => {
   project = await mkdtemp(path.join(os.tmpdir(), "engram-typescript-project-"));
   cluster = await Cluster.start(1);
   node = cluster.endpoints[0] ?? "";
-  await Promise.all([
-    cluster.createSpace("example", 4),
-    cluster.createSpace("example-agent", 256),
-    cluster.createSpace("notes", 4),
-    install(),
-  ]);
+  await install();
 });
 after(async () => {
   await cluster?.stop();
@@ -81,6 +76,7 @@ test("agent_memory", async () => {
     "Can I eat peanuts? -> I am allergic to peanuts",
     "What is my favourite colour? -> The user's favourite colour is blue",
     "said by the user: 4; by others: 1",
+    "forgotten: 4; left: 1",
   ]);
 });
 
@@ -89,7 +85,7 @@ test("the README's first steps", async () => {
   const [, program] = /```js\n(import \{ connect[^]*?)```/.exec(text) ?? [];
   assert.ok(program !== undefined);
   await writeFile(path.join(project, "first.js"), program.replaceAll("127.0.0.1:7600", node));
-  assert.deepEqual(await run("first.js"), ["1000 acked", "1.00 the kettle is on"]);
+  assert.deepEqual(await run("first.js"), ["1000 acked", "1.00 the kettle is on", "1001 rows"]);
 });
 
 test("the types of the installed package are those that strict programs need", async () => {

@@ -127,7 +127,7 @@ test("a session that another connection takes over is left to it", () =>
       const limit = new Limit(undefined, undefined);
       let rival: Link | undefined;
       const takeOver = async () => {
-        const resume = resumeFrame(session, client.token.incarnation, completeObserve());
+        const resume = resumeFrame(session, client.token.incarnation, completeObserve(), "");
         rival = await Link.open(pool, cluster.endpoints[0] ?? "", resume, 60_000, limit);
       };
       const { kind, summary } = await rejected(Unknown, space.observeMany(rows(1_000_000, 1000, takeOver)));
@@ -140,6 +140,7 @@ test("a session that another connection takes over is left to it", () =>
         undefined,
         { name: "load", dim: DIM },
         completeObserve(),
+        "",
         60_000,
         undefined,
       );

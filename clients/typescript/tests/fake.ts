@@ -6,6 +6,8 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { connect as connectClient, type Client, type ConnectOptions } from "../src/index.js";
 import {
   AckStage,
+  type CallRequest,
+  type CallResponseSchema,
   FlowKind,
   MemoryRequestSchema,
   MemoryResponseSchema,
@@ -21,6 +23,7 @@ import { ErrorKind, type ErrorDetailSchema, WriteClass } from "../src/gen/engram
 export const VECTOR = [0.6, 0.8];
 export type Detail = MessageInitShape<typeof ErrorDetailSchema>;
 export type Answer = NonNullable<MessageInitShape<typeof ObserveResponseSchema>["message"]>;
+export type CallOutcome = NonNullable<MessageInitShape<typeof CallResponseSchema>["outcome"]>;
 type RecallOutcome = NonNullable<MessageInitShape<typeof RecallResponseSchema>["outcome"]>;
 
 export function detail(
@@ -142,9 +145,12 @@ export class Fake {
   observe: Observe;
   /** The answer; `undefined`: silence. */
   recall: (request: RecallRequest, connection: Connection) => RecallOutcome | undefined = () => noHits();
+  /** The same for a call: one that makes a space makes it. */
+  call: (request: CallRequest["request"], connection: Connection, callId: bigint) => CallOutcome | undefined = makes;
   watch: (request: WatchRequest, connection: Connection) => Promise<void> | void = () => {};
   connections = 0;
   recalls = 0;
+  calls = 0;
 
   private constructor(server: WebSocketServer, observe: Observe) {
     this.#server = server;
@@ -182,11 +188,22 @@ export class Fake {
         const outcome = this.recall(message.value, connection);
         const { requestId } = message.value;
         if (outcome !== undefined) connection.say({ case: "recall", value: { requestId, outcome } });
+      } else if (message.case === "call") {
+        this.calls += 1;
+        const { callId, request } = message.value;
+        const outcome = this.call(request, connection, callId);
+        if (outcome !== undefined) connection.say({ case: "call", value: { callId, outcome } });
       } else if (message.case === "watch" && message.value.request !== undefined) {
         void this.watch(message.value.request, connection);
       }
     });
   }
+}
+
+export function makes(request: CallRequest["request"]): CallOutcome {
+  if (request.case !== "createSpace") return { case: "error", value: detail("INVALID", "REJECTED", "not scripted") };
+  const { config = {} } = request.value;
+  return { case: "createSpace", value: { logIndex: 1n, space: { id: 1n, config } } };
 }
 
 export function noHits(appliedIndex = 1): RecallOutcome {

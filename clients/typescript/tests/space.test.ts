@@ -10,6 +10,7 @@ import {
   connect,
   field,
   type Hit,
+  InvalidArgument,
   ReadError,
   Refused,
   timeRange,
@@ -38,12 +39,118 @@ after(async () => {
 
 const texts = (hits: Iterable<Hit>) => [...hits].map(({ text }) => text);
 
-test("a space must be there, and have the dimensions that are said", async () => {
-  const missing = await rejected(Refused, client.space("nowhere", 2));
-  assert.deepEqual([missing.kind, missing.message], ["NOT_FOUND", 'no space is called "nowhere"; create it first']);
-  assert.equal((await rejected(Refused, client.space("calls", 3))).kind, "EXISTS");
-  assert.equal(await client.space("calls", 2), await client.space("calls", 2), "one name and options, one stream");
+test("a space is made if there is none, and must be what is asked for", async () => {
+  const missing = await rejected(Refused, client.space("nowhere"));
+  assert.equal(missing.kind, "NOT_FOUND");
+  assert.match(missing.message, /knows no space called "nowhere"; create it: give its dim/);
+  const wrong = await rejected(Refused, client.space("calls", 3));
+  assert.deepEqual(
+    [wrong.kind, wrong.message],
+    ["EXISTS", 'space "calls" exists with dim 2, not 3; choose another name or drop it'],
+  );
+  assert.equal((await rejected(Refused, client.space("calls", 2, { metric: "dot" }))).kind, "EXISTS");
+  await rejected(InvalidArgument, client.space("calls", 1));
+  await rejected(InvalidArgument, client.space("made", 2, { ttlMs: 10 }));
+  assert.equal(await client.space("calls", 2), await client.space("calls"), "one name and options, one stream");
   assert.notEqual(await client.space("calls", 2), await client.space("calls", 2, { options: { priority: "low" } }));
+
+  const config = { metric: "l2", precision: "f32", ttlMs: 60_000, historyMs: 5000 } as const;
+  const made = await client.space("made", 3, config);
+  const { id, ...info } = made.info;
+  assert.deepEqual(info, { name: "made", dim: 3, rows: 0, forgotten: 0, ...config });
+  // At once at any node, and by another client.
+  for (const endpoint of client.endpoints) {
+    const there = await client.on(endpoint).space("made", 3, config);
+    assert.equal(there.info.id, id);
+  }
+  assert.ok((await client.spaces()).some((space) => space.name === "made" && space.id === id));
+  await client.dropSpace("made");
+  assert.equal((await rejected(Refused, client.dropSpace("made"))).kind, "NOT_FOUND");
+  assert.equal((await rejected(Refused, made.observe("late", [1, 2, 3]))).kind, "NOT_FOUND");
+  const again = await client.space("made", 4);
+  assert.ok(again.info.id > id);
+  await again.observe("another space", [1, 2, 3, 4]);
+  await client.dropSpace("made");
+});
+
+test("rows are got by number and by id, listed, counted and forgotten", async () => {
+  const space = await client.space("rows", 2);
+  const count = 700;
+  const rows = Array.from({ length: count }, (_, at) => ({
+    text: `row ${at}`,
+    embedding: [at, 1],
+    metadata: { even: at % 2 === 0 },
+    id: at < 3 ? `id ${at}` : "",
+  }));
+  assert.equal((await space.observeMany(rows)).acked, count);
+  const all = async (call: Parameters<typeof space.list>[0] = {}) => {
+    const texts: string[] = [];
+    for await (const { text } of await space.list(call)) texts.push(text);
+    return texts;
+  };
+  assert.deepEqual(
+    await all(),
+    rows.map(({ text }) => text),
+  );
+  assert.deepEqual(await all({ fromRow: 690, limit: 5 }), ["row 690", "row 691", "row 692", "row 693", "row 694"]);
+  assert.equal((await all({ limit: 300, where: { even: true } })).length, 300);
+  await rejected(InvalidArgument, space.list({ limit: -1 }));
+
+  const got = await space.get({ rows: [5, 4, 1000], ids: ["id 1", "nobody"], withEmbedding: true });
+  assert.deepEqual(
+    [...got].map(({ text, embedding }) => [text, embedding?.[0]]),
+    [
+      ["row 5", 5],
+      ["row 4", 4],
+      ["row 1", 1],
+    ],
+  );
+  assert.ok(got.snapshot.rows === count && got.rows[0]?.session !== 0n);
+  await rejected(InvalidArgument, space.get({}));
+  assert.equal((await space.count()).count, count);
+  assert.equal((await space.count({ where: { even: true } })).count, count / 2);
+
+  // A list is of one snapshot, whatever is forgotten while it is read.
+  const before = await space.list();
+  const byId = await space.forget({ ids: ["id 0", "nobody"] });
+  assert.ok(byId.rows === 1 && byId.logIndex > before.snapshot.appliedIndex && byId.floor === 0);
+  assert.equal((await space.forget({ rows: [0, 1] })).rows, 1);
+  assert.equal((await space.forget({ where: { even: false } })).rows, count / 2 - 1);
+  let seen = 0;
+  for await (const row of before) assert.equal(row.row, seen++);
+  assert.equal(seen, count);
+  for (const endpoint of client.endpoints) {
+    assert.equal((await (await client.on(endpoint).space("rows")).count()).count, count / 2 - 1);
+  }
+  const erased = await space.forget({ rows: [2], erase: true });
+  assert.ok(erased.rows === 1 && erased.floor > 0);
+  const gone = await rejected(ReadError, (async () => {
+    for await (const _ of before);
+  })());
+  assert.equal(gone.kind, "BELOW_FLOOR");
+  assert.equal((await space.forget({ olderThanMs: 0 })).rows, count / 2 - 2);
+  assert.deepEqual(await all(), []);
+  await rejected(InvalidArgument, space.forget({}));
+  await rejected(InvalidArgument, space.forget({ rows: [1], ids: ["id 1"] }));
+});
+
+test("a node says how it is", async () => {
+  const statuses = await Promise.all(client.endpoints.map((endpoint) => client.status(endpoint)));
+  assert.deepEqual(
+    statuses.map(({ node }) => node),
+    [1, 2, 3],
+  );
+  assert.equal(statuses.filter(({ role }) => role === "leader").length, 1);
+  const [first] = statuses;
+  assert.equal(first?.notReadyReason, "");
+  assert.deepEqual(
+    first?.members.map(({ node, voter, clientAddress }) => [node, voter, clientAddress]),
+    client.endpoints.map((endpoint, at) => [at + 1, true, endpoint]),
+  );
+  assert.ok(first !== undefined && first.applied > 0 && first.incarnation > 0n && first.leader !== null);
+  assert.ok(first.spaces.some(({ name, metric, precision }) => name === "calls" && metric + precision === "l2f32"));
+  assert.ok((await client.status()).node >= 1);
+  await rejected(InvalidArgument, client.status("nowhere"));
 });
 
 test("what is observed is recalled whole, from every node", async () => {

@@ -104,7 +104,7 @@ test("a batch around encoded rows is what the protocol's own encoder writes", ()
 
 test("a session is opened and resumed as its options say", () => {
   const options = completeObserve({ stage: "searchable", searchableNodes: 2, priority: "low" });
-  for (const frame of [openFrame("notes", options), resumeFrame(7n, 8n, options)]) {
+  for (const frame of [openFrame("notes", options, ""), resumeFrame(7n, 8n, options, "")]) {
     const { message } = fromBinary(MemoryRequestSchema, frame);
     const inner = message.case === "observe" ? message.value.message : undefined;
     assert.ok(inner?.case === "open" || inner?.case === "resume");

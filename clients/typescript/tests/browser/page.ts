@@ -28,7 +28,13 @@ async function calls(): Promise<string> {
     expect(rows[0]?.text === text, `${rows[0]?.text} was watched`);
     break;
   }
-  const missing = await client.space("nowhere", DIM).catch((error: unknown) => error);
+  const made = await client.space("made", DIM);
+  await made.observe(text, embedding, { id: "only" });
+  expect((await made.count()).count === 1 && (await client.status()).members.length === 3, "not counted");
+  for await (const { id } of await made.list()) expect(id === "only", `${id} was listed`);
+  expect((await made.forget({ ids: ["only"] })).rows === 1, "not forgotten");
+  await client.dropSpace("made");
+  const missing = await client.space("nowhere").catch((error: unknown) => error);
   expect(missing instanceof Refused && missing.kind === "NOT_FOUND", String(missing));
   const bad = await space.recall(embedding, 1, { atIndex: 1 }).catch((error: unknown) => error);
   expect(bad instanceof ReadError && bad.kind === "BELOW_FLOOR", String(bad));
@@ -37,7 +43,7 @@ async function calls(): Promise<string> {
     .catch((error: unknown) => error);
   expect(reason === "enough", String(reason));
   await client.close();
-  return "observe, recall, watch, their errors and signals";
+  return "each call, its errors and signals";
 }
 
 async function load(): Promise<string> {
