@@ -66,6 +66,8 @@ class Fake(grpc.GenericRpcHandler):
         self.recall: Streamed = lambda requests, context: iter(())
         self.forget: Callable[[Any, grpc.ServicerContext], Any] = lambda request, context: rows_pb2.ForgetResponse()
         self.calls: list[str] = []
+        self.traces: list[tuple[str, str | None]] = []
+        """Of each call: its name and the trace that it belongs to."""
         self.over = threading.Event()
         """Set at the end of the test: scripts that wait end then."""
         self._server = grpc.server(ThreadPoolExecutor(8))
@@ -74,6 +76,8 @@ class Fake(grpc.GenericRpcHandler):
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         self.calls.append(details.method)
+        headers = dict(details.invocation_metadata)
+        self.traces.append((details.method.rpartition("/")[2], headers.get("traceparent")))
         unary, stream = grpc.unary_unary_rpc_method_handler, grpc.stream_stream_rpc_method_handler
         exists = detail("EXISTS", "REJECTED")
         handlers: dict[str, tuple[Any, Any, Any]] = {

@@ -15,6 +15,7 @@ from ._link import Link, fault_of
 from ._observer import Observer
 from ._pool import Lane, Pool
 from ._route import Route
+from ._rpc import Metadata
 from ._window import STAGES, Broken, Over, Superseded
 from .errors import ErrorKind, Failure
 from .options import ObserveOptions
@@ -31,7 +32,7 @@ _PRIORITIES = {
 
 
 async def open_observer(
-    pool: Pool, pin: str | None, space: str, options: ObserveOptions, deadline_s: float
+    pool: Pool, pin: str | None, space: str, options: ObserveOptions, deadline_s: float, metadata: Metadata
 ) -> Observer:
     """Opens a session in a space. An attempt without an answer is followed by another: a session that was opened and not
     used expires. Errors: `Failure`; nothing was observed yet, so nothing is in doubt."""
@@ -44,11 +45,11 @@ async def open_observer(
     request = memory_pb2.ObserveRequest(open=open_session)
 
     async def attempt(lane: Lane, budget_s: float) -> Link:
-        return await Link.open(lane, request)
+        return await Link.open(lane, request, metadata)
 
     link = await read_call(pool, pin, deadline_s, attempt, write_route=True)
     try:
-        observer = Observer(pool, options, link.opened)
+        observer = Observer(pool, options, link.opened, metadata)
     except Over as fault:
         await link.close()
         raise fault.failure from None
@@ -140,7 +141,7 @@ class Driver:
         request = memory_pb2.ObserveRequest(resume=resume)
 
         async def attempt(lane: Lane, budget_s: float) -> Link:
-            return await Link.open(lane, request)
+            return await Link.open(lane, request, observer.metadata)
 
         return await attempt_once(observer.pool, self._route.next(), observer.pool.timing.silence_s, attempt)
 

@@ -10,7 +10,15 @@ import grpc.aio
 from ._call import now
 from ._events import RowRefused
 from ._pool import Lane
-from ._rpc import OBSERVE_STREAM, Ending, both_streams, failure_of_detail, failure_of_status, next_message
+from ._rpc import (
+    OBSERVE_STREAM,
+    Ending,
+    Metadata,
+    both_streams,
+    failure_of_detail,
+    failure_of_status,
+    next_message,
+)
 from ._window import Broken, Over, Superseded
 from .errors import ErrorKind, Failure
 from .v1 import memory_pb2
@@ -43,9 +51,9 @@ class Link:
         self._hold_until = 0.0
 
     @staticmethod
-    async def open(lane: Lane, first: memory_pb2.ObserveRequest) -> Link:
+    async def open(lane: Lane, first: memory_pb2.ObserveRequest, metadata: Metadata) -> Link:
         """Sends the first message and waits for `SessionOpened`. Bring your own time-out. Errors: `Failure`, gRPC's."""
-        call = both_streams(lane.channel, OBSERVE_STREAM)
+        call = both_streams(lane.channel, OBSERVE_STREAM, metadata)
         ending = Ending(call)
         try:
             await call.write(first)

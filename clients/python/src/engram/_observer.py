@@ -11,6 +11,7 @@ from collections.abc import Callable
 from ._bell import Bell
 from ._events import Acked, Event, Resumed, RowRefused, Stopped
 from ._pool import Pool
+from ._rpc import Metadata
 from ._window import Window
 from .consistency import ReadToken
 from .errors import EngramError, Failure
@@ -22,8 +23,10 @@ from .v1 import memory_pb2, types_pb2
 class Observer:
     """What its owners and its driver share."""
 
-    def __init__(self, pool: Pool, options: ObserveOptions, opened: memory_pb2.SessionOpened) -> None:
-        self.pool, self.options = pool, options
+    def __init__(
+        self, pool: Pool, options: ObserveOptions, opened: memory_pb2.SessionOpened, metadata: Metadata
+    ) -> None:
+        self.pool, self.options, self.metadata = pool, options, metadata
         self.session, self.incarnation = opened.session, opened.incarnation
         self.window = Window(options)
         self.window.opened(opened)

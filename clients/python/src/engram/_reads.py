@@ -10,7 +10,7 @@ import grpc.aio
 
 from . import limits
 from ._pool import Lane
-from ._rpc import LIST, RECALL_STREAM, both_streams, failure_of_detail, next_message, server_stream
+from ._rpc import LIST, RECALL_STREAM, Metadata, both_streams, failure_of_detail, next_message, server_stream
 from .consistency import Consistency, ReadToken, wire
 from .errors import Failure, InvalidArgument
 from .filters import Where, where_to_wire
@@ -59,13 +59,13 @@ def recall_request(
     )
 
 
-def asks(request: memory_pb2.RecallRequest) -> Callable[[Lane, float], Awaitable[Answer]]:
+def asks(request: memory_pb2.RecallRequest, metadata: Metadata) -> Callable[[Lane, float], Awaitable[Answer]]:
     """An attempt: one question on its own stream, all its pages."""
 
     async def attempt(lane: Lane, budget_s: float) -> Answer:
         # The server's wait ends a little before ours, so that it can still say how far behind it is.
         request.deadline_ms = min(max(1, int(budget_s * 800)), limits.DEADLINE_MS_MAX)
-        call = both_streams(lane.channel, RECALL_STREAM)
+        call = both_streams(lane.channel, RECALL_STREAM, metadata)
         try:
             await call.write(request)
             await call.done_writing()
@@ -93,11 +93,13 @@ async def _answer(call: grpc.aio.StreamStreamCall[Any, Any], request: memory_pb2
             return Answer(Snapshot.of(page.result.snapshot), tuple(hits))
 
 
-def lists(request: rows_pb2.ListRequest, silence_s: float) -> Callable[[Lane, float], Awaitable[Listing]]:
+def lists(
+    request: rows_pb2.ListRequest, silence_s: float, metadata: Metadata
+) -> Callable[[Lane, float], Awaitable[Listing]]:
     """An attempt: all rows of a listing, which are of one node and one snapshot."""
 
     async def attempt(lane: Lane, budget_s: float) -> Listing:
-        call = server_stream(lane.channel, LIST, request)
+        call = server_stream(lane.channel, LIST, request, metadata)
         rows: list[Row] = []
         # An empty space may answer with no page at all.
         snapshot = types_pb2.Snapshot()

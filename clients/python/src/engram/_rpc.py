@@ -13,6 +13,8 @@ from google.protobuf.message import DecodeError, Message
 from .errors import ErrorKind, Failure
 from .v1 import cluster_pb2, memory_pb2, rows_pb2, spaces_pb2, types_pb2
 
+Metadata = tuple[tuple[str, str], ...]
+"""Headers of a call."""
 # How long the server's status may come after grpcio's own, and how often it is looked for.
 _STATUS_WAIT_S = 1.0
 _STATUS_POLL_S = 0.005
@@ -39,28 +41,32 @@ DROP_SPACE = Method("Spaces", "DropSpace", spaces_pb2.DropSpaceResponse)
 STATUS = Method("Cluster", "Status", cluster_pb2.StatusResponse)
 
 
-async def unary(channel: grpc.aio.Channel, method: Method, request: Message) -> Any:
+async def unary(channel: grpc.aio.Channel, method: Method, request: Message, metadata: Metadata) -> Any:
     """One request, one answer."""
     call = channel.unary_unary(
         method.path, request_serializer=_serialize, response_deserializer=method.response.FromString
     )
-    return await call(request)
+    return await call(request, metadata=metadata)
 
 
-def server_stream(channel: grpc.aio.Channel, method: Method, request: Message) -> grpc.aio.UnaryStreamCall[Any, Any]:
+def server_stream(
+    channel: grpc.aio.Channel, method: Method, request: Message, metadata: Metadata
+) -> grpc.aio.UnaryStreamCall[Any, Any]:
     """One request, many answers."""
     call = channel.unary_stream(
         method.path, request_serializer=_serialize, response_deserializer=method.response.FromString
     )
-    return call(request)
+    return call(request, metadata=metadata)
 
 
-def both_streams(channel: grpc.aio.Channel, method: Method) -> grpc.aio.StreamStreamCall[Any, Any]:
+def both_streams(
+    channel: grpc.aio.Channel, method: Method, metadata: Metadata
+) -> grpc.aio.StreamStreamCall[Any, Any]:
     """Many requests, many answers."""
     call = channel.stream_stream(
         method.path, request_serializer=_serialize, response_deserializer=method.response.FromString
     )
-    return call()
+    return call(metadata=metadata)
 
 
 async def next_message(call: Any) -> Any:

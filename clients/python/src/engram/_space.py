@@ -14,7 +14,7 @@ from ._observer import Observer
 from ._pool import Lane, Pool
 from ._reads import asks, lists, recall_request
 from ._rows import Rows, chunks, chunks_of_stream, to_wire
-from ._rpc import COUNT, FORGET, GET, Method, unary
+from ._rpc import COUNT, FORGET, GET, Metadata, Method, unary
 from ._watch import Watcher
 from .consistency import Consistency, ReadToken, wire
 from .errors import Failure
@@ -29,10 +29,12 @@ from .values import Observation, Shape, Time, Value, Vector
 class Space:
     """A space of one cluster. Its observations share one exactly-once stream, opened at the first of them."""
 
-    def __init__(self, pool: Pool, pin: str | None, info: spaces_pb2.SpaceInfo, options: ObserveOptions) -> None:
+    def __init__(
+        self, pool: Pool, pin: str | None, info: spaces_pb2.SpaceInfo, options: ObserveOptions, metadata: Metadata
+    ) -> None:
         self.info = SpaceInfo.of(info)
         self.name, self.dim = self.info.name, self.info.dim
-        self._pool, self._pin, self._options = pool, pin, options
+        self._pool, self._pin, self._options, self._metadata = pool, pin, options, metadata
         self.shape = Shape.of(info.config)
         self._observer: Observer | None = None
         self._opening = asyncio.Lock()
@@ -83,7 +85,9 @@ class Space:
             if self._observer is None or self._observer.stopped is not None:
                 limit_s = self._pool.timing.deadline_s if deadline_s is None else deadline_s
                 try:
-                    self._observer = await open_observer(self._pool, self._pin, self.name, self._options, limit_s)
+                    self._observer = await open_observer(
+                        self._pool, self._pin, self.name, self._options, limit_s, self._metadata
+                    )
                 except Failure as failure:
                     raise failure.as_refused() from None
             return self._observer
@@ -119,7 +123,7 @@ class Space:
             with_embedding=with_embedding,
         )
         request.request_id = self._pool.operation()
-        answer: Answer = await self._read(asks(request), deadline_s)
+        answer: Answer = await self._read(asks(request, self._metadata), deadline_s)
         self._pool.raise_token(answer.snapshot.token)
         return answer
 
@@ -138,7 +142,7 @@ class Space:
         call again, a row is forgotten once."""
         request = forget_request(self.name, rows, ids, where, older_than_ms, erase)
         limit_s = self._pool.timing.deadline_s if deadline_s is None else deadline_s
-        response = await write_call(self._pool, self._pin, limit_s, _one(FORGET, request))
+        response = await write_call(self._pool, self._pin, limit_s, self._one(FORGET, request))
         self._pool.raise_token(ReadToken(response.log_index))
         return Forgotten(response.forgotten, response.log_index, response.floor)
 
@@ -153,8 +157,9 @@ class Space:
         """Follows what is committed after a log index, or from now on: `async for change in await space.watch()`. Goes to
         another node when one is lost, and gives up when none answers for `patience_s`. Errors: `InvalidArgument`,
         `ReadError`."""
+        meant = where_to_wire(where)
         watcher = Watcher(
-            self._pool, self._pin, self.name, after_log_index, where_to_wire(where), with_embedding, patience_s
+            self._pool, self._pin, self.name, after_log_index, meant, with_embedding, patience_s, self._metadata
         )
         try:
             await watcher.connect()
@@ -175,7 +180,7 @@ class Space:
         check_named(rows, ids)
         level = wire(consistency, self._pool.token)
         request = rows_pb2.GetRequest(space=self.name, rows=rows, ids=ids, with_embedding=with_embedding, **level)
-        response = await self._read(_one(GET, request))
+        response = await self._read(self._one(GET, request))
         return Listing(self._seen(response.snapshot), tuple(Row.of(row) for row in response.rows))
 
     async def list(
@@ -197,7 +202,9 @@ class Space:
             with_embedding=with_embedding,
             **wire(consistency, self._pool.token),
         )
-        listing: Listing = await self._read(lists(request, self._pool.timing.silence_s), deadline_s, whole=True)
+        listing: Listing = await self._read(
+            lists(request, self._pool.timing.silence_s, self._metadata), deadline_s, whole=True
+        )
         self._pool.raise_token(listing.snapshot.token)
         return listing
 
@@ -205,7 +212,7 @@ class Space:
         """How many rows the space has, all or those that a filter means. Errors: `InvalidArgument`, `ReadError`."""
         level = wire(consistency, self._pool.token)
         request = rows_pb2.CountRequest(space=self.name, filter=where_to_wire(where), **level)
-        response = await self._read(_one(COUNT, request))
+        response = await self._read(self._one(COUNT, request))
         return Counted(response.count, self._seen(response.snapshot))
 
     async def close(self) -> None:
@@ -221,14 +228,13 @@ class Space:
         except Failure as failure:
             raise failure.as_read_error() from None
 
+    def _one(self, method: Method, request: Any) -> Any:
+        async def attempt(lane: Lane, budget_s: float) -> Any:
+            return await unary(lane.channel, method, request, self._metadata)
+
+        return attempt
+
     def _seen(self, message: Any) -> Snapshot:
         snapshot = Snapshot.of(message)
         self._pool.raise_token(snapshot.token)
         return snapshot
-
-
-def _one(method: Method, request: Any) -> Any:
-    async def attempt(lane: Lane, budget_s: float) -> Any:
-        return await unary(lane.channel, method, request)
-
-    return attempt

@@ -36,11 +36,14 @@ def connect(endpoints: str | Sequence[str], *, timing: Timing | None = None, see
 class Client:
     """See `engram.aio.Client`."""
 
-    def __init__(self, runner: Runner, client: aio.Client) -> None:
-        self._runner, self._client = runner, client
+    def __init__(self, runner: Runner, client: aio.Client, traced: bool = False) -> None:
+        self._runner, self._client, self._traced = runner, client, traced
 
     def on(self, endpoint: str) -> Client:
-        return Client(self._runner, self._client.on(endpoint))
+        return Client(self._runner, self._client.on(endpoint), self._traced)
+
+    def traced(self, traceparent: str) -> Client:
+        return Client(self._runner, self._client.traced(traceparent), True)
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -97,7 +100,8 @@ class Client:
         """May be called again."""
         if not self._runner.closed:
             self._runner.run(self._client.close())
-            self._runner.close()
+            if not self._traced:
+                self._runner.close()
 
     def __enter__(self) -> Client:
         return self

@@ -9,7 +9,7 @@ import grpc.aio
 
 from ._call import read_call, silent
 from ._pool import Lane, Pool
-from ._rpc import COUNT, WATCH, failure_of_status, next_message, server_stream, unary
+from ._rpc import COUNT, WATCH, Metadata, failure_of_status, next_message, server_stream, unary
 from .consistency import at_least
 from .errors import ErrorKind, Failure
 from .results import Change, Row
@@ -31,10 +31,11 @@ class Watcher:
         where: types_pb2.Filter | None,
         with_embedding: bool,
         patience_s: float,
+        metadata: Metadata,
     ) -> None:
         self._pool, self._pin, self._space = pool, pin, space
         self._after_log_index, self._where, self._with_embedding = after_log_index, where, with_embedding
-        self._patience_s = patience_s
+        self._patience_s, self._metadata = patience_s, metadata
         self._lane: Lane | None = None
         self._call: grpc.aio.UnaryStreamCall[Any, Any] | None = None
         self._reading: asyncio.Future[Any] | None = None
@@ -48,9 +49,10 @@ class Watcher:
             if self._after_log_index is None:
                 # "From now on" is fixed once: it must not move on with a node that is lost before it has said anything.
                 token = at_least(self._pool.token)
-                counted = await unary(lane.channel, COUNT, rows_pb2.CountRequest(space=self._space, at_least=token))
+                request = rows_pb2.CountRequest(space=self._space, at_least=token)
+                counted = await unary(lane.channel, COUNT, request, self._metadata)
                 self._after_log_index = counted.snapshot.applied_index
-            call = server_stream(lane.channel, WATCH, self._request())
+            call = server_stream(lane.channel, WATCH, self._request(), self._metadata)
             try:
                 # They come once the server has begun to watch.
                 await call.initial_metadata()

@@ -7,8 +7,9 @@ from typing import Any, Optional
 
 from ._call import now, read_call, until, write_call
 from ._pool import Lane, Pool, check_address
-from ._rpc import CREATE_SPACE, DROP_SPACE, LIST_SPACES, STATUS, Method, unary
+from ._rpc import CREATE_SPACE, DROP_SPACE, LIST_SPACES, STATUS, Metadata, Method, unary
 from ._space import Space
+from ._trace import TRACEPARENT, check_traceparent
 from ._watch import Watcher
 from .consistency import ReadToken
 from .errors import ErrorKind, Failure, Refused, Unknown
@@ -30,15 +31,24 @@ def connect(endpoints: str | Sequence[str], *, timing: Timing | None = None, see
 class Client:
     """A client of one cluster. Close it, or use it in `async with`."""
 
-    def __init__(self, pool: Pool, pin: str | None = None, spaces: Spaces | None = None) -> None:
-        self._pool, self._pin = pool, pin
+    def __init__(
+        self, pool: Pool, pin: str | None = None, spaces: Spaces | None = None, metadata: Metadata = ()
+    ) -> None:
+        self._pool, self._pin, self._metadata = pool, pin, metadata
         self._spaces: Spaces = {} if spaces is None else spaces
 
     def on(self, endpoint: str) -> Client:
         """The same client for one node only: it neither follows hints nor tries another endpoint. It shares connections
         and the token; close the first one."""
         check_address(endpoint)
-        return Client(self._pool, endpoint, self._spaces)
+        return Client(self._pool, endpoint, self._spaces, self._metadata)
+
+    def traced(self, traceparent: str) -> Client:
+        """The same client, whose calls belong to a trace: nodes that send spans to a collector add theirs to it, from the
+        edge to the index. `traceparent` is W3C's, as `00-<trace id>-<span id>-01`. It shares connections and the token;
+        its spaces have streams of their own, which its `close` ends, and no others. Errors: `InvalidArgument` when it is
+        not as W3C says."""
+        return Client(self._pool, self._pin, None, ((TRACEPARENT, check_traceparent(traceparent)),))
 
     @property
     def endpoints(self) -> tuple[str, ...]:
@@ -83,7 +93,7 @@ class Client:
         space = self._spaces.get(key)
         if space is None or space.info.id != info.id:
             # One of that name was dropped meanwhile, if there was one.
-            gone, space = space, Space(self._pool, self._pin, info, complete)
+            gone, space = space, Space(self._pool, self._pin, info, complete, self._metadata)
             self._spaces[key] = space
             if gone is not None:
                 await gone.close()
@@ -113,7 +123,7 @@ class Client:
         asked again."""
 
         async def attempt(lane: Lane, budget_s: float) -> spaces_pb2.SpaceInfo:
-            response = await unary(lane.channel, LIST_SPACES, spaces_pb2.ListSpacesRequest())
+            response = await unary(lane.channel, LIST_SPACES, spaces_pb2.ListSpacesRequest(), self._metadata)
             for space in response.spaces:
                 if space.config.name == name:
                     found: spaces_pb2.SpaceInfo = space
@@ -145,12 +155,13 @@ class Client:
         return Status.of(await client._read(STATUS, cluster_pb2.StatusRequest()))
 
     async def close(self) -> None:
-        """Ends streams and connections. Calls that wait for acks raise `Unknown`."""
+        """Ends streams and connections, a traced client its streams. Calls that wait for acks raise `Unknown`."""
         spaces = list(self._spaces.values())
         self._spaces.clear()
         for space in spaces:
             await space.close()
-        await self._pool.close()
+        if not self._metadata:
+            await self._pool.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -160,7 +171,7 @@ class Client:
 
     async def _read(self, method: Method, request: Any) -> Any:
         async def attempt(lane: Lane, budget_s: float) -> Any:
-            return await unary(lane.channel, method, request)
+            return await unary(lane.channel, method, request, self._metadata)
 
         try:
             return await read_call(self._pool, self._pin, self._pool.timing.deadline_s, attempt)
@@ -169,6 +180,6 @@ class Client:
 
     async def _write(self, method: Method, request: Any, deadline_s: float) -> Any:
         async def attempt(lane: Lane, budget_s: float) -> Any:
-            return await unary(lane.channel, method, request)
+            return await unary(lane.channel, method, request, self._metadata)
 
         return await write_call(self._pool, self._pin, deadline_s, attempt)
