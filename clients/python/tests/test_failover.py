@@ -196,6 +196,6 @@ async def take_over(endpoint: str, session: int, incarnation: int) -> None:
     resume = memory_pb2.ResumeSession(session=session, incarnation=incarnation)
     lane = Lane(endpoint)
     await lane.dial(5.0)
-    link = await Link.open(lane, memory_pb2.ObserveRequest(resume=resume))
+    link = await Link.open(lane, memory_pb2.ObserveRequest(resume=resume), ())
     lane.retired = True
     await link.close()
