@@ -255,10 +255,11 @@ impl Encoder {
 }
 
 /// Two unit vectors at angle θ differ in θ/π of their signs, with a binomial spread; their narrow codes are
-/// `2 scale² (1 - cos θ)` apart. The floor assumes a Hamming distance too high by one deviation.
+/// `2 scale² (1 - cos θ)` apart. The floor assumes a Hamming distance too high by half a deviation: by a whole one a search read a
+/// quarter more fine codes and found no more; by none it found less (recall@10 on WordNet, 384 dimensions, at ef 48: .956, .956, .949).
 /// Own arithmetic: the cosines of two platforms' libraries may differ.
 fn floor(hamming: usize, dims: usize, scale: f32) -> u32 {
-    const DEVIATIONS: f64 = 1.0;
+    const DEVIATIONS: f64 = 0.5;
     let (h, d) = (hamming as f64, dims as f64);
     let likely = (h - DEVIATIONS * (h * (d - h) / d).sqrt()).max(0.0);
     let half = likely / d * std::f64::consts::FRAC_PI_2;
