@@ -84,6 +84,7 @@ function strange(): Failure {
 }
 
 interface Pending {
+  readonly writes: boolean;
   readonly take: (message: Received) => unknown;
   readonly resolve: (answer: never) => void;
   readonly reject: (failure: Error) => void;
@@ -133,6 +134,7 @@ class Asker {
       const forget = limit.onCut((cut) => (leave(), reject(cut)));
       if (this.#pending.size === 0) this.#silentSince = now();
       this.#pending.set(id, {
+        writes: ask.writes,
         take: ask.take,
         resolve: (answer) => (leave(), resolve(answer)),
         reject: (failure) => (leave(), reject(failure)),
@@ -175,8 +177,14 @@ class Asker {
     this.#ended();
     const pending = [...this.#pending.values()];
     this.#pending.clear();
-    for (const { reject } of pending) reject(failure);
+    for (const { writes, reject } of pending) reject(writes ? inDoubt(failure) : failure);
   }
+}
+
+/** What ends a stream says nothing of the calls under way, but that the server knows none. */
+function inDoubt(failure: Failure): Failure {
+  if (!failure.rejected || failure.kind === "UNSUPPORTED") return failure;
+  return new Failure(failure.message, { kind: failure.kind });
 }
 
 function idOf(message: Received): bigint | undefined {

@@ -26,6 +26,8 @@ test("a forget without a sure outcome is unknown, and is not sent again", () =>
       (connection) => (connection.cut(), undefined),
       (connection) => (connection.end(detail("IN_DOUBT", "UNKNOWN")), undefined),
       (connection) => (connection.close(1001), undefined),
+      // It says of rows that none is in, and nothing of the forget.
+      (connection) => (connection.end(detail("INVALID", "REJECTED", "too large"), 1009), undefined),
       () => undefined,
     ];
     for (const doubt of doubts) {
