@@ -8,8 +8,9 @@ use engram_proto::limits::WATCHES_MAX;
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
-    MemoryRequest, ObserveBatch, ObserveRequest, OpenSession, StopWatch, WatchRequest, WatchRows, memory_request,
-    memory_response, observe_request, observe_response, watch_rows_response::Outcome,
+    CallRequest, CountRequest, MemoryRequest, ObserveBatch, ObserveRequest, OpenSession, StopWatch, WatchRequest,
+    WatchRows, call_request, call_response, memory_request, memory_response, observe_request, observe_response,
+    watch_rows_response::Outcome,
 };
 use futures_util::StreamExt;
 use std::sync::Arc;
@@ -144,7 +145,7 @@ async fn a_stream_has_so_many_watches_and_an_id_one_of_them() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_half_closed_stream_ends_its_watches_and_still_acks() {
+async fn a_half_closed_stream_ends_its_watches_and_still_acks_and_answers() {
     let dir = tempfile::tempdir().expect("temporary");
     let (node, address) = one_node(&dir).await;
     let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
@@ -152,17 +153,19 @@ async fn a_half_closed_stream_ends_its_watches_and_still_acks() {
     let observe = |message| memory_request::Message::Observe(ObserveRequest { message: Some(message) });
     let open = OpenSession { space: SPACE.into(), ..OpenSession::default() };
     let batch = ObserveBatch { first_sequence: 1, observations: vec![note("last words")] };
+    let count = CountRequest { space: SPACE.into(), ..CountRequest::default() };
     let messages = [
         memory_request::Message::Watch(WatchRows { watch_id: 1, request: Some(after(0)) }),
         memory_request::Message::StopWatch(StopWatch { watch_id: 1 }),
         memory_request::Message::Watch(WatchRows { watch_id: 1, request: Some(after(0)) }),
         observe(observe_request::Message::Open(open)),
         observe(observe_request::Message::Batch(batch)),
+        memory_request::Message::Call(CallRequest { call_id: 5, request: Some(call_request::Request::Count(count)) }),
     ];
     let requests = futures_util::stream::iter(messages).map(|message| MemoryRequest { message: Some(message) });
     let mut memory = MemoryClient::with_origin(channel.clone(), channel.origin());
     let mut answers = memory.memory_stream(requests).await.expect("begins").into_inner();
-    let (mut acked, mut stops) = (0, 0);
+    let (mut acked, mut stops, mut answered) = (0, 0, 0);
     let ending = async {
         while let Some(answer) = answers.message().await.expect("no error") {
             match answer.message.expect("known") {
@@ -176,12 +179,16 @@ async fn a_half_closed_stream_ends_its_watches_and_still_acks() {
                     Outcome::Page(_) => {}
                     Outcome::Error(error) => panic!("{error:?}"),
                 },
+                memory_response::Message::Call(said) => {
+                    assert!(matches!(said.outcome, Some(call_response::Outcome::Count(_))), "{said:?}");
+                    answered = said.call_id;
+                }
                 other => panic!("{other:?}"),
             }
         }
     };
     tokio::time::timeout(Duration::from_secs(20), ending).await.expect("the stream ends");
-    assert_eq!((acked, stops), (1, 1));
+    assert_eq!((acked, stops, answered), (1, 1, 5));
     node.stop().await.expect("stops well");
 }
 
