@@ -1,4 +1,4 @@
-//! Observations from files: JSON lines, or an .npy array beside a text file.
+//! Observations from files: JSON lines, an .npy array beside a text file, or Parquet.
 //!
 //! Invariant: a bad line is named as file:line, and a whole file is checked before its first row is sent.
 #![expect(clippy::disallowed_methods, reason = "the command reads the person's files; there is no Env here")]
@@ -38,7 +38,13 @@ pub enum Source {
         /// Of the texts, for messages.
         path: PathBuf,
     },
+    /// Columns by name.
+    #[cfg(feature = "parquet")]
+    Parquet(PathBuf),
 }
+
+/// What a Parquet file begins with.
+const PARQUET: &[u8] = b"PAR1";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -63,7 +69,29 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::input(format!("{}: {error}; name a readable file", path.display()))
 }
 
+/// A pipe is not looked into: what is read of it is gone.
+fn is_parquet(path: &Path) -> Result<bool, Failure> {
+    let mut head = [0; PARQUET.len()];
+    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+    let is_file = file.metadata().is_ok_and(|about| about.is_file());
+    Ok(is_file && (&file).read_exact(&mut head).is_ok() && head == *PARQUET)
+}
+
 impl Source {
+    /// JSON lines, or Parquet by how it begins.
+    pub fn file(path: &Path) -> Result<Self, Failure> {
+        match is_parquet(path)? {
+            #[cfg(feature = "parquet")]
+            true => Ok(Self::Parquet(path.to_path_buf())),
+            #[cfg(not(feature = "parquet"))]
+            true => {
+                let text = format!("{} is a Parquet file, which this build does not read", path.display());
+                Err(Failure::input(format!("{text}; write JSON lines, or build with `cargo build --features parquet`")))
+            }
+            false => Ok(Self::Jsonl(path.to_path_buf())),
+        }
+    }
+
     /// An array and its texts.
     pub fn npy(vectors: &Path, texts: &Path) -> Result<Self, Failure> {
         let array = npy(vectors)?;
@@ -85,18 +113,30 @@ impl Source {
                 let vector = vectors.row(at).expect("as many rows as texts");
                 Ok(Row { observation: observation(text, &vector), line: at + 1 })
             }))),
+            #[cfg(feature = "parquet")]
+            Self::Parquet(path) => {
+                let file = File::open(path).map_err(|e| unreadable(path, &e))?;
+                super::parquet_file::rows(path, file)
+            }
         }
     }
 
     /// The file that names it.
     pub fn path(&self) -> &Path {
-        let (Self::Jsonl(path) | Self::Npy { path, .. }) = self;
-        path
+        match self {
+            Self::Jsonl(path) | Self::Npy { path, .. } => path,
+            #[cfg(feature = "parquet")]
+            Self::Parquet(path) => path,
+        }
     }
 
     /// Where a row stands.
     pub fn place(&self, line: usize) -> String {
-        format!("{}:{line}", self.path().display())
+        match self {
+            #[cfg(feature = "parquet")]
+            Self::Parquet(path) => format!("{}: row {line}", path.display()),
+            _ => format!("{}:{line}", self.path().display()),
+        }
     }
 
     /// Components of the first row's embedding.
@@ -214,6 +254,17 @@ mod tests {
             let failure = source.check(SHAPE).expect_err("refused");
             assert!(failure.message.contains("in.jsonl:2: ") && failure.message.contains(word), "{failure}");
         }
+    }
+
+    #[cfg(not(feature = "parquet"))]
+    #[test]
+    fn a_parquet_file_is_known_by_its_beginning_and_refused_with_what_reads_it() {
+        let (_dir, source) = file("PAR1 and whatever follows");
+        let failure = Source::file(source.path()).err().expect("refused");
+        assert!(failure.message.contains("in.jsonl is a Parquet file"), "{failure}");
+        assert!(failure.message.contains("--features parquet"), "{failure}");
+        let (_dir, source) = file("PA");
+        assert!(matches!(Source::file(source.path()), Ok(Source::Jsonl(_))));
     }
 
     #[test]

@@ -18,6 +18,8 @@ mod local;
 mod npy;
 mod observe;
 mod out;
+#[cfg(feature = "parquet")]
+mod parquet_file;
 mod recall;
 mod rows;
 mod serve;

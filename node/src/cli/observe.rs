@@ -14,7 +14,7 @@ use std::path::PathBuf;
 /// What to stream where.
 #[derive(Debug, Args)]
 pub struct ObserveArgs {
-    /// JSON lines: {"text": "…", "embedding": [..], "time_ms"?: 0, "metadata"?: {..}}.
+    /// JSON lines: {"text": "…", "embedding": [..], "time_ms"?: 0, "metadata"?: {..}}; or Parquet, where it is built with that.
     #[arg(value_name = "FILE", required_unless_present_any = ["npy", "spool"], conflicts_with = "npy")]
     file: Option<PathBuf>,
     /// Embeddings as an .npy array of float16 or float32, a row each; with --text.
@@ -83,7 +83,7 @@ pub const REFUSALS_TOLD: u64 = 10;
 pub async fn run(args: ObserveArgs) -> Result<(), Failure> {
     let source = match (&args.npy, &args.text, &args.file) {
         (Some(npy), Some(text), _) => Some(Source::npy(npy, text)?),
-        (_, _, Some(file)) => Some(Source::Jsonl(file.clone())),
+        (_, _, Some(file)) => Some(Source::file(file)?),
         _ => None,
     };
     if let Some(dir) = &args.spooling.spool {
