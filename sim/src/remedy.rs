@@ -1,5 +1,6 @@
 //! What an operator does about a disk that is lost for good: the dead member is removed, and the machine added again under a
-//! new id, as a learner and then as a voter (docs/operations/membership.md).
+//! new id, as a learner and then as a voter (docs/operations/membership.md). And how it comes to be lost: all at once, or
+//! because the node refuses it after it has lied.
 //!
 //! Invariants that it looks at: `wiped_disk_refused`, `node_ids_never_reused`: what an operator could try instead is refused.
 //! Leaves out: what the blank node itself does meanwhile (`crate::invariants`).
@@ -37,8 +38,8 @@ impl Faults {
         self.replace(voter, node, replacement, until + REMEDY_LIMIT).await
     }
 
-    /// The disk of the node in the place of `voter` lies. Once it has, power fails, with enough time before that for the durable
-    /// mark to follow what was written; a node that refuses then is replaced. The error is a broken promise.
+    /// The disk of the node in the place of `voter` lies. Once it has, power fails, after a write's lie with enough time before
+    /// that for the durable mark to follow; a node that refuses then is replaced. The error is a broken promise.
     pub async fn lied_to(
         self,
         (voter, replacement): (u64, u64),
@@ -54,8 +55,9 @@ impl Faults {
             clock.sleep(PAUSE / 3).await;
         }
         if matches!(lie, Lie::LostSync | Lie::MisdirectedWrite) {
-            clock.sleep(WITNESS).await;
+            // One that is told only now would have no witness.
             cluster.disk(node).lies_no_more();
+            clock.sleep(WITNESS).await;
         }
         cluster.must_keep_its_log(node);
         self.hands.act(Act::Crash { node, power: true });
