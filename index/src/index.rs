@@ -38,6 +38,12 @@ pub struct Progress {
     pub rows: u32,
 }
 
+/// How many epochs so many rows make, cut into complete batches.
+pub fn epochs_of(rows: u32) -> u64 {
+    let ends = std::iter::successors(Some(batch_after(0).end), |&end| Some(batch_after(end).end));
+    ends.take_while(|&end| end <= rows).count() as u64
+}
+
 /// One space's index. See the crate's guide for an example.
 pub struct Index {
     graph: Graph,

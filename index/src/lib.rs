@@ -132,7 +132,7 @@ pub use codec::{FORMAT_VERSION, LoadError};
 pub use epoch::Epoch;
 pub use footprint::Footprint;
 pub use forget::{NoSuchRow, Snapshot};
-pub use index::{Index, Progress};
+pub use index::{Index, Progress, epochs_of};
 pub use kernel::Kernels;
 pub use nearest::Nearest;
 pub use options::{Metric, Options, OptionsError};

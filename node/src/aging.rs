@@ -1,5 +1,5 @@
-//! What a space's age does, through the log: rows older than its time to live are forgotten, and rows that have been
-//! forgotten for longer than its history are erased.
+//! What a space's age does, through the log: rows older than its time to live are forgotten, rows that have been
+//! forgotten for longer than its history are erased, and an index of which half is erased is made anew of the rest.
 //!
 //! Place: a task of every node; the one that leads proposes. Which rows are old is decided here from stamps that never
 //! change, and written into the command as a range, so that apply is told and looks at no clock.
@@ -10,7 +10,7 @@ use crate::env::Env;
 use crate::leader::{Leader, Leadership};
 use crate::proposer::Proposer;
 use crate::state::spaces::Space;
-use engram_proto::wire::log::{ForgetRows, RaiseFloor, command};
+use engram_proto::wire::log::{ForgetRows, RaiseFloor, Reindex, command};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,8 +20,8 @@ pub const AGED_ROWS_MAX: u32 = 10_000;
 /// How often spaces are looked through.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// Runs until the node stops.
-pub async fn run(env: Env, leadership: Leadership, proposer: Proposer) {
+/// Runs until the node stops. An index is not made anew for fewer than `reindex_rows` erased rows.
+pub async fn run(env: Env, leadership: Leadership, proposer: Proposer, reindex_rows: u32) {
     // Rows of each space that this node knows to be forgotten by age: a hint, lost with the process.
     let mut aged: BTreeMap<u64, u32> = BTreeMap::new();
     loop {
@@ -31,6 +31,9 @@ pub async fn run(env: Env, leadership: Leadership, proposer: Proposer) {
         for raise in floors(&leadership, now_ms) {
             // Refused or in doubt, here and below: the next round proposes it again.
             drop(proposer.command(command::Kind::RaiseFloor(raise)).await);
+        }
+        for reindex in reindexes(&leadership, reindex_rows) {
+            drop(proposer.command(command::Kind::Reindex(reindex)).await);
         }
         for forget in due(&leadership, &mut aged, now_ms) {
             let (space, until) = (forget.space, forget.until);
@@ -51,6 +54,18 @@ fn floors(leadership: &Leadership, now_ms: u64) -> Vec<RaiseFloor> {
     data.spaces.values().filter_map(floor).collect()
 }
 
+/// A further generation for each space whose index is half of erased rows: what it costs, a row for each that is left, is
+/// paid by as many that go.
+fn reindexes(leadership: &Leadership, rows_min: u32) -> Vec<Reindex> {
+    let data = leadership.state().read();
+    let reindex = |space: &Arc<Space>| {
+        let dead = space.dead();
+        let due = dead >= rows_min && dead >= space.index.index().rows().div_ceil(2);
+        due.then(|| Reindex { space: space.id, generation: space.index.beginning().number + 1 })
+    };
+    data.spaces.values().filter_map(reindex).collect()
+}
+
 /// The next range of each space that has old rows.
 fn due(leadership: &Leadership, aged: &mut BTreeMap<u64, u32>, now_ms: u64) -> Vec<ForgetRows> {
     // Taken out: apply must not wait while rows are looked through.
@@ -60,7 +75,7 @@ fn due(leadership: &Leadership, aged: &mut BTreeMap<u64, u32>, now_ms: u64) -> V
     for space in spaces.values().filter(|space| space.config.ttl_ms > 0) {
         let Some(cut) = now_ms.checked_sub(space.config.ttl_ms) else { continue };
         let old = space.until(cut);
-        let mut from = aged.get(&space.id).copied().unwrap_or(0);
+        let mut from = aged.get(&space.id).copied().unwrap_or(0).max(space.index.first_row());
         let now = space.index.now();
         while from < old && !space.index.lives(from, now) {
             from += 1;

@@ -35,6 +35,9 @@ pub struct Config {
     /// Worker threads of an index batch; 0: one a core.
     #[serde(default)]
     pub index_workers: usize,
+    /// Erased rows of a space's index, at least, for which it is made anew of the rest; they must be half of it, too.
+    #[serde(default = "default_reindex_rows")]
+    pub reindex_rows: u32,
     /// Consensus.
     #[serde(default)]
     pub raft: RaftConfig,
@@ -205,6 +208,9 @@ fn is_loopback(address: &str) -> bool {
 fn default_cluster() -> String {
     "engram".into()
 }
+fn default_reindex_rows() -> u32 {
+    1000
+}
 fn default_listen() -> String {
     "127.0.0.1:7600".into()
 }
@@ -224,6 +230,7 @@ impl Config {
             insecure_listen: false,
             allowed_origins: Vec::new(),
             index_workers: 0,
+            reindex_rows: default_reindex_rows(),
             raft: RaftConfig::default(),
             wal: WalConfig::default(),
             admission: AdmissionConfig::default(),

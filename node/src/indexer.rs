@@ -39,13 +39,13 @@ pub async fn run(node: u64, env: Env, state: Machine, admission: Admission, mete
     }
 }
 
-/// Tells admission how many rows of complete batches wait, and gives the first such batch of the next space in turn.
+/// Tells admission how many rows of complete batches wait that clients sent since, and gives the first such batch of the next space in turn.
 fn next(state: &Machine, admission: &Admission, last: u64) -> Option<(Arc<Space>, Range<u32>)> {
     let data = state.read();
     let (mut unbuilt, mut after, mut first) = (0, None, None);
     for space in data.spaces.values() {
         let Some(batch) = space.index.next_batch() else { continue };
-        unbuilt += (space.index.rows() - batch.start) as usize;
+        unbuilt += space.index.unbuilt() as usize;
         let turn = if space.id > last { &mut after } else { &mut first };
         turn.get_or_insert((space, batch));
     }
@@ -63,9 +63,10 @@ async fn build(node: u64, env: &Env, state: &Machine, space: Arc<Space>, batch: 
     let epoch = epoch.ok_or("the index lane stopped: a batch panicked")?;
     // Another state may have taken the place of the one that the space is of: nobody sees its graph any more.
     if state.read().spaces.get(&space.id).is_some_and(|now| Arc::ptr_eq(now, &space)) {
-        let digest = format_args!("{:016x}", epoch.digest);
-        tracing::debug!(node, space = space.id, epoch = epoch.number, rows = epoch.rows, digest, "epoch published");
-        state.spans().indexed(space.id, epoch.rows, epoch.number);
+        let (digest, generation) = (format_args!("{:016x}", epoch.digest), space.index.beginning().number);
+        let (space, epoch, rows) = (space.id, epoch.number, epoch.rows);
+        tracing::debug!(node, space, generation, epoch, rows, digest, "epoch published");
+        state.spans().indexed(space, rows, epoch);
     }
     Ok(())
 }

@@ -113,6 +113,7 @@ impl Node {
                 forgotten: space.index.now().forgets.into(),
                 floor: space.earliest(),
                 erased: space.past.erased().into(),
+                generation: space.index.beginning().number,
             }
         };
         (data.spaces.values().map(info).collect(), data.applied.map_or(0, |id| id.index))

@@ -49,10 +49,10 @@ fn answer(view: View, cue: &[f32], request: &RecallRequest) -> Result<Vec<Recall
         Some(_) => {
             snapshot.tail_scanned = at.rows.into();
             (snapshot.epoch, snapshot.epoch_rows, snapshot.graph_digest) = (0, 0, 0);
-            space.index.scan(&code, Scan { k, candidates: AT_INDEX_CANDIDATES, at }, &means, Some(&**space))
+            space.index.scan(&code, Scan { k, candidates: AT_INDEX_CANDIDATES, at }, &means, &**space)
         }
         None => {
-            let found = space.index.search(&code, Search { k, ef, at }, &means, Some(&**space));
+            let found = space.index.search(&code, Search { k, ef, at }, &means, &**space);
             (snapshot.epoch, snapshot.epoch_rows) = (found.epoch.number, found.epoch.rows.into());
             (snapshot.graph_digest, snapshot.tail_scanned) = (found.epoch.digest, found.tail_scanned.into());
             found.hits

@@ -125,7 +125,7 @@ async fn start(
     tasks.spawn("sessions", sessions.map(|()| Ok(())));
     tasks.spawn("staleness", node.gate.clone().run().map(|()| Ok(())));
     tasks.spawn("elsewhere", node.elsewhere.clone().run().map(|()| Ok(())));
-    let ages = aging::run(env.clone(), node.leadership.clone(), node.proposer.clone());
+    let ages = aging::run(env.clone(), node.leadership.clone(), node.proposer.clone(), config.reindex_rows);
     tasks.spawn("aging", ages.map(|()| Ok(())));
     tasks.spawn("log", node.log.clone().tend().map(|()| Ok(())));
     tasks.spawn("watch", watch::run(node.clone()));

@@ -246,6 +246,12 @@ ROWS = [
                 "Rows that a recall scans, as no epoch holds them.",
             ),
             panel("Epochs", "none", node("engram_space_epoch", legend="{{instance}} {{space}}")),
+            panel(
+                "Generations",
+                "none",
+                node("engram_space_generation", legend="{{instance}} {{space}}"),
+                "How often an index was made anew, without the rows that were erased by then.",
+            ),
         ],
     ),
     (

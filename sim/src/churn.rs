@@ -7,7 +7,8 @@
 use crate::cluster::Cluster;
 use crate::workload::{DIM, vector};
 use engram_client::{
-    Client, ClientError, Level, Listing, Observation, ObserveOptions, Observer, Recall, SpaceConfig, Which, observation,
+    Client, ClientError, Error, Level, Listing, Observation, ObserveOptions, Observer, Recall, SpaceConfig, SpaceInfo,
+    Which, observation,
 };
 use engram_node::env::{Clock, Seed};
 use rand::RngExt;
@@ -168,6 +169,24 @@ impl Churn {
         Ok(())
     }
 
+    /// Every node answers alike of the beginning of the past, which reindexes have to keep.
+    async fn past(&self, cluster: &Cluster, client: &Client) -> Result<(), String> {
+        let failed = |e: Error| format!("liveness: no past of names: {e}");
+        let spaces = client.list_spaces().await.map_err(failed)?;
+        let names = |space: &&SpaceInfo| space.config.as_ref().is_some_and(|config| config.name == SPACE);
+        let at_index = Some(spaces.iter().find(names).ok_or("liveness: the space of names is gone")?.floor);
+        let mut first = None;
+        for endpoint in cluster.endpoints() {
+            let recall = Recall { level: Level::Eventual, at_index, ..Recall::new(SPACE, vec![1.0; DIM], 100) };
+            let hits = client.on(&endpoint).recall(recall).await.map_err(failed)?.hits;
+            let seen: Vec<_> = hits.into_iter().map(|hit| (hit.row, hit.score.to_bits(), hit.text)).collect();
+            if *first.get_or_insert_with(|| seen.clone()) != seen {
+                return Err(format!("one_past: {endpoint} answers of names otherwise at {at_index:?}: {seen:?}"));
+            }
+        }
+        Ok(())
+    }
+
     /// Every node shows every name as it was written.
     pub async fn check(&self, cluster: &Cluster, client: &Client) -> Result<(), String> {
         if self.names.is_empty() {
@@ -179,6 +198,6 @@ impl Churn {
             let listing = listing.map_err(|e| format!("liveness: no get of names from {endpoint}: {e}"))?;
             self.judge(&listing, &format!("in the end, from {endpoint},"))?;
         }
-        Ok(())
+        self.past(cluster, client).await
     }
 }

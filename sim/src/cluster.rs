@@ -359,5 +359,7 @@ fn config(node: u64) -> Config {
     config.admission =
         AdmissionConfig { high_rows: 400, normal_rows: 800, low_rows: 400, ..AdmissionConfig::default() };
     config.integrity = IntegrityConfig { round_s: 3 };
+    // The client of names erases some at a time.
+    config.reindex_rows = 8;
     config
 }

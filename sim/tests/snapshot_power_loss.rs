@@ -1,5 +1,5 @@
 //! Snapshots and record files against power loss, enumerated: before every operation of the disk in a workload that applies,
-//! erases, snapshots and is sent another node's snapshot, and again while it opens. What comes back is the state at the
+//! erases, reindexes, snapshots and is sent another node's snapshot, and again while it opens. What comes back is the state at the
 //! last snapshot that was told durable, or at the one that was being written, whole, and the log goes on from there.
 //! And against rot: a byte changed anywhere is never a wrong state.
 
@@ -8,7 +8,9 @@ use engram_node::env::{Clock, Disk, Env, File, Job, Lane, Listener, Net, Open, P
 use engram_node::raft::types::{Entry, Payload, log_id};
 use engram_node::state::{Machine, Unreadable};
 use engram_proto::transport::BoxIo;
-use engram_proto::wire::log::{Chunk, Command, Entry as Rows, ForgetRows, OpenSession, RaiseFloor, Record, command};
+use engram_proto::wire::log::{
+    Chunk, Command, Entry as Rows, ForgetRows, OpenSession, RaiseFloor, Record, Reindex, command,
+};
 use engram_proto::wire::v1::SpaceConfig;
 use engram_sim::disk::SimDisk;
 use futures_util::FutureExt;
@@ -106,6 +108,7 @@ fn workload() -> Vec<Step> {
             601 | 1801 => steps.push(Step::Snapshot),
             1501 => {
                 apply(&mut steps, command::Kind::RaiseFloor(RaiseFloor { space, log_index: at }));
+                apply(&mut steps, command::Kind::Reindex(Reindex { space, generation: 1 }));
                 steps.push(Step::Snapshot);
             }
             _ => {}
@@ -130,7 +133,7 @@ fn apply(machine: &mut Machine, entry: &Entry) {
         machine.apply(entries).now_or_never().expect("inline").expect("applied");
         let space = machine.read().spaces.values().next().cloned();
         if let Some(space) = space {
-            space.index.build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
+            space.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
         }
     }
 }

@@ -167,6 +167,7 @@ pub fn view(info: &SpaceInfo) -> serde_json::Value {
         "forgotten": info.forgotten,
         "erased": info.erased,
         "floor": info.floor,
+        "generation": info.generation,
         "epoch": info.epoch,
         "epoch_rows": info.epoch_rows,
         "graph_digest": format!("{:016x}", info.graph_digest),

@@ -77,6 +77,12 @@ pub const KEYS: &[Key] = &[
     ),
     flagged(number("index_workers", 0, 256, "Threads of an index batch; 0: one a core."), "--index-workers"),
     number(
+        "reindex_rows",
+        1,
+        1 << 30,
+        "Erased rows of a space's index, at least, for which it is made anew of the rest; they must be half of it, too.",
+    ),
+    number(
         "raft.heartbeat_ms",
         10,
         10_000,

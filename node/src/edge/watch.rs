@@ -102,7 +102,7 @@ async fn pages<T>(
         bytes += row.encoded_len();
         page.rows.push(row);
     }
-    for (row, _) in (sent.forgets..view.at.forgets).filter_map(|at| view.space.index.forget_at(at)) {
+    for row in view.space.index.forgotten(sent, view.at) {
         if page.forgotten.len() == PAGE_FORGOTTEN && !send(std::mem::replace(&mut page, empty())).await {
             return false;
         }

@@ -110,7 +110,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("engram_disk_full", &[], "1 while no room is left for a further segment: no rows are taken."),
     gauge("engram_disk_available_bytes", &[], "Free space where the data directory is."),
     // The index.
-    gauge("engram_index_unbuilt_rows", &[], "Rows of complete batches that wait to be built into graphs."),
+    gauge(
+        "engram_index_unbuilt_rows",
+        &[],
+        "Rows of complete batches that wait to be built into graphs; those that a reindex brought over do not count.",
+    ),
     gauge("engram_index_unbuilt_rows_max", &[], "Unbuilt rows at which admission is full; it refuses from 90 % on."),
     histogram("engram_index_batch_rows", &[], "Rows of a built batch."),
     histogram("engram_index_batch_seconds", &[], "Time that a batch took."),
@@ -143,6 +147,11 @@ pub const FAMILIES: &[Family] = &[
     gauge("engram_space_rows", &["space"], "Rows applied."),
     gauge("engram_space_forgotten_rows", &["space"], "Of those, rows forgotten."),
     gauge("engram_space_epoch", &["space"], "Epoch of the published graph."),
+    gauge(
+        "engram_space_generation",
+        &["space"],
+        "How often the space's index was made anew, without the rows that were erased by then.",
+    ),
     gauge("engram_space_tail_rows", &["space"], "Rows that are scanned because no epoch holds them yet."),
     // Agreement.
     gauge(

@@ -113,6 +113,7 @@ fn reads(text: &mut Text, node: &Node, status: &StatusResponse) {
     spaces("engram_space_rows", |space| space.rows);
     spaces("engram_space_forgotten_rows", |space| space.forgotten);
     spaces("engram_space_epoch", |space| space.epoch);
+    spaces("engram_space_generation", |space| space.generation.into());
     spaces("engram_space_tail_rows", |space| space.rows.saturating_sub(space.epoch_rows));
 }
 

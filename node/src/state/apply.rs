@@ -15,7 +15,8 @@ use engram_proto::observation::{check_record, payload_hash};
 use engram_proto::query::complete_space;
 use engram_proto::wire::log::{
     Chunk, Command, DigestVote, Entry, EntryOutcome, FloorOutcome, ForgetOutcome, ForgetRows, Outcome, RaiseFloor,
-    Record, RoundOutcome, Run, SessionOutcome, SpaceOutcome, Verdict, VoteOutcome, command, outcome,
+    Record, Reindex, ReindexOutcome, RoundOutcome, Run, SessionOutcome, SpaceOutcome, Verdict, VoteOutcome, command,
+    outcome,
 };
 use engram_proto::wire::v1::{Refused, SpaceConfig};
 use prost::Message;
@@ -101,6 +102,7 @@ impl Data {
                 outcome::Kind::Round(RoundOutcome {})
             }
             Some(command::Kind::DigestVote(vote)) => self.vote(vote),
+            Some(command::Kind::Reindex(reindex)) => self.reindex(log_id.index, &reindex),
             None => refused(Error::new(Kind::Unsupported, "the command is not known to this version; upgrade")),
         };
         let outcome = Outcome { kind: Some(kind) };
@@ -214,6 +216,23 @@ impl Data {
             }
             None => refused(Error::not_found("the space was dropped")),
         }
+    }
+
+    /// Proposed twice it is done once: the second time names a generation that is there already.
+    fn reindex(&mut self, log_index: u64, reindex: &Reindex) -> outcome::Kind {
+        let Some(space) = self.spaces.get_mut(&reindex.space) else {
+            return refused(Error::not_found("the space was dropped"));
+        };
+        let (now, dropped) = (space.index.beginning().number, space.dead());
+        if reindex.generation != now + 1 || dropped == 0 {
+            probe!("reindex_passed_over");
+            return outcome::Kind::Reindex(ReindexOutcome { generation: now, dropped: 0 });
+        }
+        probe!("reindex");
+        *space = Arc::new(space.reindexed());
+        // The graphs that the open round is about are built no further.
+        self.integrity.open(log_index, self.stamp_ms);
+        outcome::Kind::Reindex(ReindexOutcome { generation: now + 1, dropped })
     }
 
     fn entry(&mut self, log_index: u64, entry: Entry) -> EntryOutcome {

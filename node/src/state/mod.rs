@@ -5,6 +5,7 @@
 //! Invariants: `same_log_same_state`, `watermark_order`, `snapshot_suffices`.
 
 mod apply;
+pub mod generation;
 pub mod integrity;
 pub mod past;
 pub mod rebuild;

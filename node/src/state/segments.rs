@@ -21,6 +21,8 @@ pub struct Written {
     pub bytes: u64,
     /// So many of its rows are erased.
     pub erased: u32,
+    /// And of those so many are not in the index.
+    pub dropped: u32,
 }
 
 /// Where the cuts are at one moment.
@@ -32,9 +34,11 @@ pub struct Cuts {
     pub open_bytes: u64,
 }
 
-/// The files of a graph.
+/// The files of a graph. Rows and forgets are as its index counts them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The number of its generation.
+    pub generation: u32,
     /// Rows in it.
     pub rows: u32,
     /// Forgets that it knows.
@@ -88,9 +92,10 @@ impl Segments {
         self.state().cuts.open_bytes = bytes;
     }
 
-    /// The file of a piece of which so many rows are erased, if it was written.
-    pub fn written(&self, piece: usize, erased: u32) -> Option<Written> {
-        self.state().written.get(piece).copied().flatten().filter(|written| written.erased == erased)
+    /// The file of a piece of which so many rows are erased and dropped, if it was written.
+    pub fn written(&self, piece: usize, erased: u32, dropped: u32) -> Option<Written> {
+        let written = self.state().written.get(piece).copied().flatten();
+        written.filter(|written| (written.erased, written.dropped) == (erased, dropped))
     }
 
     /// Notes the file of a piece.

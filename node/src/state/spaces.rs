@@ -2,6 +2,7 @@
 //!
 //! Invariant `one_row_a_name`: of the rows that have an id, the last one alone can be living.
 
+use super::generation::{Beginning, Generation};
 use super::past::{Mark, Past};
 use super::rows::{Row, Rows};
 use super::segments::Segments;
@@ -13,12 +14,13 @@ use engram_proto::observation::{Shape, load, payload_hash};
 use engram_proto::wire::log::{ForgetRows, Record};
 use engram_proto::wire::v1::{Filter, Metric, SpaceConfig};
 use std::collections::BTreeMap;
-use std::sync::{PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 /// Spaces that may exist at once; part of the format, as every cap that apply checks.
 pub const SPACES_MAX: usize = 10_000;
 
-/// One space. Rows and index are appended to by apply alone; the graph is built by the indexer alone.
+/// One space, in one generation of its index. Rows and index are appended to by apply alone; the graph is built by the
+/// indexer alone. With a new generation comes a new one of these, which shares all but the index with the one before.
 pub struct Space {
     /// The log index of its creation.
     pub id: u64,
@@ -27,15 +29,15 @@ pub struct Space {
     /// What embeddings must look like.
     pub shape: Shape,
     /// Payloads.
-    pub rows: Rows,
+    pub rows: Arc<Rows>,
     /// Codes, graph, and who is forgotten.
-    pub index: Index,
+    pub index: Generation,
     /// The record files of the rows.
-    pub segments: Segments,
+    pub segments: Arc<Segments>,
     /// When rows were forgotten, and how far back the space can be read.
-    pub past: Past,
+    pub past: Arc<Past>,
     /// The last row of each id, forgotten or not. Written by apply alone.
-    ids: RwLock<BTreeMap<String, u32>>,
+    ids: Arc<RwLock<BTreeMap<String, u32>>>,
 }
 
 /// Where a row comes from.
@@ -54,16 +56,37 @@ pub struct Origin {
 impl Space {
     /// An empty space. The error says which option the index refuses.
     pub fn new(id: u64, config: SpaceConfig) -> Result<Self, String> {
-        let index = Index::new(Self::options(id, &config)).map_err(|e| e.to_string())?;
-        Ok(Self::over(id, config, index))
+        Self::restored(id, config, None, Beginning::default())
     }
 
-    /// A space without rows over an index that was saved: pushes and forgets that the index knows are done to the rest alone.
-    pub fn restored(id: u64, config: SpaceConfig, index: Index) -> Result<Self, String> {
-        match *index.options() == Self::options(id, &config) {
-            true => Ok(Self::over(id, config, index)),
-            false => Err("a graph of other options than the space's".into()),
-        }
+    /// A space without rows whose index began so, or was saved: pushes and forgets that the index knows are done to the rest
+    /// alone.
+    pub fn restored(id: u64, config: SpaceConfig, saved: Option<Index>, begun: Beginning) -> Result<Self, String> {
+        let options = Self::options(id, &config);
+        let index = match saved {
+            Some(saved) if *saved.options() == options => saved,
+            Some(_) => return Err("a graph of other options than the space's".into()),
+            None => Index::new(options).map_err(|e| e.to_string())?,
+        };
+        let index = Generation::restored(index, begun);
+        let (rows, segments, past, ids) = Default::default();
+        Ok(Self { shape: Shape::of(&config), id, config, rows, index, segments, past, ids })
+    }
+
+    /// The space with the next generation of its index, which has no row that is erased. This one answers on as it did, but
+    /// for rows that are erased meanwhile. Called by apply alone, in log order.
+    pub fn reindexed(&self) -> Self {
+        let (id, config, shape) = (self.id, self.config.clone(), self.shape);
+        let forgets = self.past.erased();
+        let mark = self.past.drop_first(forgets).unwrap_or_default();
+        let index = self.index.next(Mark { forgets, ..mark });
+        let (rows, segments) = (self.rows.clone(), self.segments.clone());
+        Self { id, config, shape, rows, index, segments, past: self.past.clone(), ids: self.ids.clone() }
+    }
+
+    /// Rows of the index that no reader may see any more.
+    pub fn dead(&self) -> u32 {
+        self.past.erased() - self.index.forgets()
     }
 
     fn options(id: u64, config: &SpaceConfig) -> Options {
@@ -78,15 +101,13 @@ impl Space {
         options
     }
 
-    fn over(id: u64, config: SpaceConfig, index: Index) -> Self {
-        let shape = Shape::of(&config);
-        let (rows, segments, past, ids) = (Rows::default(), Segments::default(), Past::default(), RwLock::default());
-        Self { id, config, shape, rows, index, segments, past, ids }
-    }
-
-    /// The number of the next row, if a restored index has its code already.
-    fn coded(&self) -> Option<u32> {
-        Some(self.rows.len()).filter(|next| *next < self.index.rows())
+    /// The number of the next row, and whether a restored index has its code already.
+    fn next(&self) -> Result<(u32, bool), Error> {
+        let next = self.rows.len();
+        match next < u32::MAX {
+            true => Ok((next, self.index.has(next))),
+            false => Err(Error::invalid("the space has used up its row numbers; go on in another")),
+        }
     }
 
     /// Appends a row and gives its number; the one that had its id lives on. Called by apply alone, in log order.
@@ -95,8 +116,11 @@ impl Space {
         if !load(&record.embedding, self.shape.precision, &mut vector) {
             return Err(Error::invalid("stored embedding has another length than the space's"));
         }
-        let coded = self.coded().map_or_else(|| self.index.push(&vector), Ok);
-        let coded = coded.map_err(|e| Error::invalid(e.to_string()))?;
+        let coded = match self.next()? {
+            (next, _) if self.index.dropped(next) => return Err(Error::invalid("a row that was dropped, whole")),
+            (next, true) => next,
+            (_, false) => self.index.push(&vector).map_err(|e| Error::invalid(e.to_string()))?,
+        };
         let previous = match record.id.is_empty() {
             true => None,
             false => self.ids.write().unwrap_or_else(PoisonError::into_inner).insert(record.id.clone(), coded),
@@ -107,14 +131,17 @@ impl Space {
 
     /// Appends a row that was erased, by what is left of it.
     pub fn push_erased(&self, origin: Origin, payload_hash: u64, code: &[u8]) -> Result<(), Error> {
-        let coded = self.coded().map_or_else(|| self.index.push_code(code), Ok);
-        let coded = coded.map_err(|e| Error::invalid(e.to_string()))?;
+        let coded = match self.next()? {
+            (next, true) => next,
+            (next, _) if self.index.dropped(next) => next,
+            (_, false) => self.index.push_code(code).map_err(|e| Error::invalid(e.to_string()))?,
+        };
         self.publish(coded, Row::new(origin, payload_hash, None, None));
         Ok(())
     }
 
     fn publish(&self, coded: u32, row: Row) {
-        // The index numbers rows as we do and has the smaller range.
+        // There is a number left: `next` looked.
         assert_eq!(self.rows.push(row), Some(coded), "rows and codes go together");
     }
 
@@ -138,15 +165,14 @@ impl Space {
     /// Begins the past at a log index: rows that were forgotten up to there are erased. How many. Called by apply alone, in
     /// log order.
     pub fn raise_floor(&self, log_index: u64) -> u32 {
-        let erased = self.past.raise(log_index);
+        let erased = self.past.raise(log_index, |at| Some(self.index.forget_at(at)?.0));
         self.sweep();
         erased
     }
 
     /// Gives back the memory of what is erased, but for what a snapshot holds.
     pub fn sweep(&self) {
-        self.past.sweep(|at| {
-            let Some((number, _)) = self.index.forget_at(at) else { return };
+        self.past.sweep(|number| {
             let Some(record) = self.rows.get(number).and_then(Row::erase) else { return };
             let mut ids = self.ids.write().unwrap_or_else(PoisonError::into_inner);
             if ids.get(&record.id) == Some(&number) {

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use tempfile::TempDir;
 
 mod files;
+mod generation;
 mod graph;
 
 struct Log {

@@ -22,6 +22,7 @@ mod metrics;
 mod pace;
 mod process;
 mod records;
+mod reindex;
 mod rows;
 mod spans;
 mod spool;

@@ -46,6 +46,7 @@ pub const NAMES: &[&str] = &[
     "read_index_skipped",
     "read_index_without_quorum",
     "record_names_not_synced",
+    "reindex_drops_a_living_row",
     "repeat_appended",
     "replaced_name_not_synced",
     "replaced_row_stays",

@@ -51,6 +51,8 @@ pub const NAMES: &[&str] = &[
     "record_file_fetched",
     "record_file_written_anew",
     "record_files_fetched_before_the_start",
+    "reindex",
+    "reindex_passed_over",
     "repeat_acked",
     "repeat_with_another_payload",
     "rows_turned_back_at_the_door",

@@ -111,7 +111,8 @@ mod tests {
         let applied =
             |node, index, digest| record(node, "applied", &[("index", index), ("term", "1"), ("digest", digest)]);
         let epoch = |node, digest| {
-            record(node, "epoch published", &[("space", "3"), ("epoch", "1"), ("rows", "9"), ("digest", digest)])
+            let place = [("space", "3"), ("epoch", "1"), ("generation", "0"), ("rows", "9"), ("digest", digest)];
+            record(node, "epoch published", &place)
         };
         let leads = |node| record(node, "role", &[("role", "Leader"), ("term", "4"), ("leader", "1")]);
         assert_eq!(broken(&[applied(1, "1", "a"), applied(2, "1", "a"), applied(1, "2", "b")]), None);

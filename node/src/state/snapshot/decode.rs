@@ -1,6 +1,7 @@
 //! A snapshot's bytes, read back whole or refused.
 
 use super::super::apply::Data;
+use super::super::generation::Beginning;
 use super::super::integrity::Integrity;
 use super::super::past::Mark;
 use super::super::records::{Hash, Records};
@@ -8,7 +9,7 @@ use super::super::segments::{Checkpoint, Written};
 use super::super::sessions::{Run, Session, Tombstone};
 use super::super::spaces::{Origin, Space};
 use super::Damaged;
-use super::sections::{Kind, RECORDS, SNAPSHOT, SNAPSHOT_1, Sections};
+use super::sections::{Kind, RECORDS, SNAPSHOT, SNAPSHOT_1, SNAPSHOT_2, Sections};
 use crate::raft::types::{SnapshotMeta, log_id};
 use crate::raft::wire::meta_from_wire;
 use bytes::Bytes;
@@ -65,7 +66,7 @@ pub fn named(manifest: &Bytes) -> Result<(BTreeSet<Hash>, SnapshotMeta), Damaged
 }
 
 fn begin(manifest: &Bytes) -> Result<(Sections, bool), Damaged> {
-    let (sections, version) = Sections::begin(manifest.clone(), &[SNAPSHOT_1, SNAPSHOT])?;
+    let (sections, version) = Sections::begin(manifest.clone(), &[SNAPSHOT_1, SNAPSHOT_2, SNAPSHOT])?;
     Ok((sections, version > 0))
 }
 
@@ -122,7 +123,7 @@ impl<'a> Reader<'a> {
                 Kind::End => unreachable!("told apart by its reader"),
             }
         }
-        if data.spaces.values().any(|space| space.rows.len() != space.index.rows()) {
+        if !data.spaces.values().all(|space| space.index.is_of(space.rows.len())) {
             return Err(self.damaged("a graph of more rows than there are"));
         }
         if self.forgets.values().any(|forgets| forgets.left.len() > 0) {
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
             }
             payloads.push(payload);
         }
-        Ok((Written { hash, bytes: file.bytes, erased: file.erased }, payloads))
+        Ok((Written { hash, bytes: file.bytes, erased: file.erased, dropped: file.dropped }, payloads))
     }
 
     fn head(&self, data: &mut Data, payload: Bytes) -> Result<SnapshotMeta, Damaged> {
@@ -177,8 +178,11 @@ impl<'a> Reader<'a> {
 
     fn space(&mut self, data: &mut Data, payload: Bytes) -> Result<(), Damaged> {
         let space: SnapshotSpace = self.message(payload)?;
-        if space.erased as usize > space.forgets.len() {
-            return Err(self.damaged("more rows are erased than forgotten"));
+        let begun = Beginning::from_wire(&space.generation.unwrap_or_default(), space.rows);
+        let begun = begun.ok_or_else(|| self.damaged("a generation that began with other rows than there are"))?;
+        let (dropped, first) = (begun.dropped, begun.dropped.forgets);
+        if !(u64::from(first)..=u64::from(first) + space.forgets.len() as u64).contains(&space.erased.into()) {
+            return Err(self.damaged("more rows are erased than forgotten, or fewer than dropped"));
         }
         self.erased += i64::from(space.erased);
         let config = space.config.ok_or_else(|| self.damaged("space without configuration"))?;
@@ -191,20 +195,21 @@ impl<'a> Reader<'a> {
             files.push((written.hash, written.bytes));
         }
         graph.append(&mut self.graph);
-        let made = match graph {
-            none if none.is_empty() || !self.graphs => Space::new(space.id, config),
-            graph => {
-                let graph = Index::open(&graph.into()).map_err(|e| self.damaged(format!("graph: {e}")))?;
-                Space::restored(space.id, config, graph)
-            }
+        let saved = match graph {
+            none if none.is_empty() || !self.graphs => None,
+            graph => Some(Index::open(&graph.into()).map_err(|e| self.damaged(format!("graph: {e}")))?),
         };
-        let made = made.map_err(|e| self.damaged(e))?;
+        let made = Space::restored(space.id, config, saved, begun).map_err(|e| self.damaged(e))?;
         let (left, known) = (space.forgets.into_iter().peekable(), made.index.now().forgets);
-        self.forgets.insert(space.id, Forgets { left, done: 0, known });
+        self.forgets.insert(space.id, Forgets { left, done: first, known });
         made.past.restore(space.floor, space.erased);
+        if first > 0 {
+            made.past.note(dropped);
+        }
         if !files.is_empty() {
-            let engram_index::Epoch { rows, forgets, .. } = made.index.epoch();
-            made.segments.note_checkpoint(Checkpoint { rows, forgets, files });
+            let engram_index::Epoch { rows, forgets, .. } = made.index.index().epoch();
+            let generation = made.index.beginning().number;
+            made.segments.note_checkpoint(Checkpoint { generation, rows, forgets, files });
         }
         let made = Arc::new(made);
         data.spaces.insert(space.id, made.clone());

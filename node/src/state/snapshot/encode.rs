@@ -1,6 +1,7 @@
 //! The state at one index, written.
 
 use super::super::apply::Data;
+use super::super::past::{Mark, marks_of};
 use super::super::records::{Hash, Held};
 use super::super::rows::Row;
 use super::super::segments::{Checkpoint, Cuts, Written};
@@ -36,13 +37,14 @@ struct Still {
     /// The rows of so many forgets are erased.
     erased: u32,
     cuts: Cuts,
+    marks: Arc<Vec<Mark>>,
 }
 
 impl Still {
     fn of(space: &Arc<Space>) -> Self {
         let erased = space.past.hold();
         let (seen, floor, cuts) = (space.index.now(), space.past.floor(), space.segments.cuts());
-        Self { space: space.clone(), seen, floor, erased, cuts }
+        Self { space: space.clone(), seen, floor, erased, cuts, marks: space.past.freeze() }
     }
 }
 
@@ -96,10 +98,13 @@ fn file_out((hash, bytes): (Hash, u64)) -> SnapshotFile {
 /// earlier snapshot serve until the graph has grown by a part of itself, so that it is not written again and again.
 fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<Vec<SnapshotFile>> {
     let Still { space, seen, .. } = still;
+    let (index, generation) = (space.index.index(), space.index.beginning().number);
+    let seen = space.index.inside(*seen);
     let within = |epoch: Epoch| epoch.rows > 0 && epoch.rows <= seen.rows && epoch.forgets <= seen.forgets;
-    let epoch = space.index.epoch();
+    let epoch = index.epoch();
     let earlier = space.segments.checkpoint().filter(|earlier| {
-        earlier.rows <= seen.rows
+        earlier.generation == generation
+            && earlier.rows <= seen.rows
             && earlier.forgets <= seen.forgets
             && earlier.files.iter().fold(true, |all, (hash, _)| files.add_there(*hash) && all)
     });
@@ -109,14 +114,15 @@ fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<V
     }
     if within(epoch) {
         let mut pieces = Pieces { files, named: Vec::new(), piece: Vec::new() };
-        let saved = space.index.save(&mut pieces)?;
+        let saved = index.save(&mut pieces)?;
         if within(saved) {
             if pieces.named.is_empty() && pieces.piece.len() <= GRAPH_HERE_BYTES_MAX {
                 put(out, Kind::Graph, &pieces.piece);
                 return Ok(Vec::new());
             }
             pieces.cut()?;
-            let checkpoint = Checkpoint { rows: saved.rows, forgets: saved.forgets, files: pieces.named };
+            let Epoch { rows, forgets, .. } = saved;
+            let checkpoint = Checkpoint { generation, rows, forgets, files: pieces.named };
             let named = checkpoint.files.iter().copied().map(file_out).collect();
             space.segments.note_checkpoint(checkpoint);
             return Ok(named);
@@ -162,15 +168,19 @@ impl Write for Pieces<'_> {
 }
 
 fn space_out(out: &mut Vec<u8>, still: &Still, graph: Vec<SnapshotFile>, files: &mut Held) -> io::Result<()> {
-    let Still { space, seen, floor, erased, cuts } = still;
-    let marks = space.past.marks(seen.forgets).into_iter().enumerate();
-    let forgets = marks.filter_map(|(at, mark)| {
-        let (row, rows) = space.index.forget_at(at as u32)?;
+    let Still { space, seen, floor, erased, cuts, marks } = still;
+    let begun = space.index.beginning();
+    let left = space.index.forgets()..seen.forgets;
+    let forgets = left.clone().zip(marks_of(marks, left)).filter_map(|(at, mark)| {
+        let (row, rows) = space.index.forget_at(at)?;
         Some(SnapshotForget { row, rows, log_index: mark.log_index, stamp_ms: mark.stamp_ms })
     });
-    let left_out = if mutant!("snapshot_without_last_forget") && *erased < seen.forgets { 1 } else { 0 };
-    let forgets: Vec<SnapshotForget> = forgets.take((seen.forgets - left_out) as usize).collect();
-    let mut gone: Vec<u32> = forgets.iter().take(*erased as usize).map(|forget| forget.row).collect();
+    let mut forgets: Vec<SnapshotForget> = forgets.collect();
+    if mutant!("snapshot_without_last_forget") && *erased < seen.forgets {
+        forgets.pop();
+    }
+    let mut gone: Vec<u32> =
+        forgets.iter().take((*erased - space.index.forgets()) as usize).map(|forget| forget.row).collect();
     gone.sort_unstable();
     let mut segments = Vec::with_capacity(cuts.ends.len());
     let mut first = 0;
@@ -188,6 +198,7 @@ fn space_out(out: &mut Vec<u8>, still: &Still, graph: Vec<SnapshotFile>, files: 
         graph,
         segments,
         open_bytes: cuts.open_bytes,
+        generation: begun.to_wire(),
     };
     put_message(out, Kind::Space, &head);
     rows_out(out, space, first..seen.rows, &gone);
@@ -203,8 +214,9 @@ fn segment_out(
     files: &mut Held,
 ) -> io::Result<SnapshotFile> {
     let within = |bound: u32| gone.partition_point(|row| *row < bound) as u32;
-    let erased = within(rows.end) - within(rows.start);
-    let there = space.segments.written(piece, erased).filter(|written| files.add_there(written.hash));
+    let dropped = space.index.dropped_of(rows.clone());
+    let erased = within(rows.end) - within(rows.start) + dropped;
+    let there = space.segments.written(piece, erased, dropped).filter(|written| files.add_there(written.hash));
     let (hash, bytes) = match there {
         Some(written) => (written.hash, written.bytes),
         None => {
@@ -212,11 +224,11 @@ fn segment_out(
             rows_out(&mut whole, space, rows.clone(), gone);
             put(&mut whole, Kind::End, &[]);
             let (hash, bytes) = (files.put(&whole)?, whole.len() as u64);
-            space.segments.note(piece, Written { hash, bytes, erased });
+            space.segments.note(piece, Written { hash, bytes, erased, dropped });
             (hash, bytes)
         }
     };
-    Ok(SnapshotFile { rows: rows.end - rows.start, erased, ..file_out((hash, bytes)) })
+    Ok(SnapshotFile { rows: rows.end - rows.start, erased, dropped, ..file_out((hash, bytes)) })
 }
 
 fn rows_out(out: &mut Vec<u8>, space: &Space, rows: Range<u32>, gone: &[u32]) {
@@ -231,9 +243,9 @@ fn row_out(space: &Space, number: u32, erased: bool) -> SnapshotRow {
     let row = space.rows.get(number).expect("below the frozen count");
     let Row { log_index, stamp_ms, session, sequence, payload_hash, .. } = *row;
     let place = SnapshotRow { log_index, session, sequence, stamp_ms, ..SnapshotRow::default() };
-    match erased {
+    match erased || space.index.dropped(number) {
         true => {
-            let code = space.index.code(number).expect("below the frozen count").into();
+            let code = space.index.code(number).unwrap_or_default().into();
             SnapshotRow { payload_hash, code, ..place }
         }
         false => SnapshotRow { record: Some(row.with(Record::clone).expect("held since it was frozen")), ..place },

@@ -5,7 +5,9 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 
 /// A snapshot of this version.
-pub const SNAPSHOT: &[u8; 8] = b"ENGSNAP\x02";
+pub const SNAPSHOT: &[u8; 8] = b"ENGSNAP\x03";
+/// One of indexes that are all in their first generation.
+pub const SNAPSHOT_2: &[u8; 8] = b"ENGSNAP\x02";
 /// One without record files.
 pub const SNAPSHOT_1: &[u8; 8] = b"ENGSNAP\x01";
 /// A record file.

@@ -20,7 +20,7 @@ fn filled(rows: u64) -> (Log, Arc<Space>) {
     (log, space)
 }
 
-fn files(manifest: &Bytes) -> BTreeSet<super::super::records::Hash> {
+pub(super) fn files(manifest: &Bytes) -> BTreeSet<super::super::records::Hash> {
     named(manifest).expect("whole").0
 }
 

@@ -60,7 +60,7 @@ fn a_graph_that_was_damaged_before_it_was_written_is_built_anew_from_the_rows() 
     (1..=200).for_each(|sequence| drop(log.send(session, session, sequence, &[sequence as u8])));
     let space = log.data.space("notes").expect("there").clone();
     let build = |space: &Space| {
-        space.index.build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
+        space.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
     };
     build(&space);
     let sound = space.index.epoch();
@@ -82,7 +82,7 @@ fn a_large_graph_is_in_files_that_serve_until_it_has_grown_by_a_quarter() {
         for sequence in u64::from(space.rows.len()) + 1..=to {
             log.send(session, session, sequence, &[sequence as u8]);
         }
-        space.index.build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
+        space.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
     };
     grow(&mut log, &space, 800);
     let first = log.write(&log.freeze());
@@ -96,7 +96,7 @@ fn a_large_graph_is_in_files_that_serve_until_it_has_grown_by_a_quarter() {
     let data = log.decode(&second.manifest).expect("whole");
     let twin = data.space("notes").expect("there").clone();
     assert_eq!((twin.index.epoch().rows, twin.segments.checkpoint()), (checkpoint.rows, Some(checkpoint.clone())));
-    twin.index.build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
+    twin.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
     assert_eq!(twin.index.epoch(), space.index.epoch());
     assert_eq!(log.write(&Frozen::of(&data).0).manifest, second.manifest);
 

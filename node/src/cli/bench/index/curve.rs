@@ -4,11 +4,13 @@
 //! compares like with like; a query's encoding is inside. Leaves out: more than one thread.
 
 use super::data::Data;
-use super::subject::{Subject, now};
+use super::subject::{Reindexed, Subject, now};
 use super::synthetic;
 use super::truth::{self, Truth};
 use crate::cli::exit::Failure;
+use engram_index::Pool;
 use serde::Serialize;
+use std::num::NonZeroUsize;
 
 const WIDTHS: [usize; 12] = [10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 400, 600];
 /// Queries that warm a width up.
@@ -43,6 +45,8 @@ pub struct Forgotten {
     pub qps_at_95: Option<f64>,
     /// Forgotten rows among the hits: none may be.
     pub seen: usize,
+    /// The others in an index of their own.
+    pub reindexed: Reindexed,
 }
 
 /// Measures a point for each width.
@@ -76,7 +80,9 @@ pub fn forgotten(subject: &Subject, data: &Data, share: f64, threads: usize) -> 
     let hits = subject.search_all(WIDTHS[WIDTHS.len() - 1], true)?;
     let seen = hits.iter().flatten().filter(|&&row| gone[row as usize]).count();
     let rows = gone.iter().filter(|&&gone| gone).count();
-    Ok(Forgotten { rows, qps_at_95: rate_at(&curve, 0.95), curve, seen })
+    let pool = Pool::new(NonZeroUsize::new(threads).unwrap_or(NonZeroUsize::MIN));
+    let reindexed = subject.reindexed(&pool, |found| digits(recall(data, &truth, found), 4))?;
+    Ok(Forgotten { rows, qps_at_95: rate_at(&curve, 0.95), curve, seen, reindexed })
 }
 
 /// Queries/s where the curve passes a recall; none where it does not. Before the first point it is taken to be as fast

@@ -10,7 +10,7 @@ use crate::cli::exit::Failure;
 use bytes::Bytes;
 use engram_index::{Cue, Footprint, Hit, Index, Options, Originals, Pool, Scan, Search, Snapshot, Workers};
 use std::num::NonZeroUsize;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 const TOGETHER: usize = 64;
 /// Candidates of a scan that originals rescore.
 const SCANNED: usize = 200;
+/// Width of the searches of a further generation.
+const REINDEXED_EF: usize = 64;
 
 /// An index and its rows.
 pub struct Subject<'a> {
@@ -51,6 +53,23 @@ pub struct Saved {
     pub load_s: f64,
     /// The same as a rate.
     pub load_mb_per_s: f64,
+}
+
+/// A further generation: the index of the rows that are not forgotten.
+#[derive(Debug, serde::Serialize)]
+pub struct Reindexed {
+    /// Its rows.
+    pub rows: u32,
+    /// Milliseconds that taking their codes over took.
+    pub copy_ms: f64,
+    /// Seconds that the graph took, on all threads.
+    pub build_s: f64,
+    /// Bytes of the index that it was made of, and its own.
+    pub bytes: (u64, u64),
+    /// Milliseconds of a recall that scans all of it, as before it is built.
+    pub scan_ms: f64,
+    /// Among the ten nearest, by a beam of 64.
+    pub recall: f64,
 }
 
 impl<'a> Subject<'a> {
@@ -187,12 +206,41 @@ impl<'a> Subject<'a> {
         self.index.forget(row).map(drop).map_err(|e| Failure::failed(e.to_string()))
     }
 
+    /// Makes a further generation of the rows that are left; `recall` judges what is found in it.
+    pub fn reindexed(&self, workers: &dyn Workers, recall: impl Fn(&[Vec<u32>]) -> f64) -> Result<Reindexed, Failure> {
+        let begun = now();
+        let (index, kept) = self.index.reindex(self.index.now()).finish();
+        let copy_ms = begun.elapsed().as_secs_f64() * 1e3;
+        let originals = Kept(self.data, &kept);
+        let search = |query: &[f32]| {
+            let found = index.search(&self.cue(query)?, params(REINDEXED_EF), &|_| true, Some(&originals));
+            Ok(found.hits.iter().map(|hit| kept[hit.row as usize]).collect())
+        };
+        let all = || self.data.queries.chunks(self.data.dim).map(search).collect::<Result<Vec<Vec<u32>>, Failure>>();
+        let begun = now();
+        let scan_ms = all().map(|all| begun.elapsed().as_secs_f64() * 1e3 / all.len() as f64)?;
+        let begun = now();
+        index.build_all(workers, &mut |_| ControlFlow::Continue(()));
+        let build_s = begun.elapsed().as_secs_f64();
+        let bytes = (self.index.footprint().total(), index.footprint().total());
+        Ok(Reindexed { rows: index.rows(), copy_ms, build_s, bytes, scan_ms, recall: recall(&all()?) })
+    }
+
     fn cue(&self, query: &[f32]) -> Result<Cue, Failure> {
         self.index.cue(query).map_err(|e| Failure::input(format!("a query of {}: {e}", self.data.name)))
     }
 
     fn originals(&self, wanted: bool) -> Option<&dyn Originals> {
         wanted.then_some(self.data as &dyn Originals)
+    }
+}
+
+/// The originals of rows that were kept.
+struct Kept<'a>(&'a Data, &'a [u32]);
+
+impl Originals for Kept<'_> {
+    fn vector(&self, row: u32, into: &mut [f32]) -> bool {
+        self.0.vector(self.1[row as usize], into)
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::curve::{Point, rate_at};
 use super::report::Report;
+use super::subject::Reindexed;
 use crate::cli::bench::gate::{self, shown};
 use crate::cli::out::{self, Table};
 use serde_json::Value;
@@ -146,6 +147,12 @@ fn rest(report: &Report) -> String {
             forgotten.seen,
             shown(forgotten.qps_at_95, 0),
             recalls.join(", ")
+        ));
+        let Reindexed { rows, copy_ms, build_s, bytes, scan_ms, recall } = forgotten.reindexed;
+        let (before, after) = (bytes.0 as f64 / 1e6, bytes.1 as f64 / 1e6);
+        lines.push(format!(
+            "a further generation: {rows} rows taken over in {copy_ms:.0} ms, recalled by a scan in {scan_ms:.2} ms, built in \
+             {build_s:.1} s; {before:.1} MB before, {after:.1} MB after; recall@10 at ef 64 {recall:.4}"
         ));
     }
     lines.join("\n")
