@@ -5,7 +5,7 @@
 
 mod support;
 
-use engram_index::{Index, Inline, Metric, NoSuchRow, Options, Originals, Scan, Search, Snapshot};
+use engram_index::{Index, Inline, Metric, NoSuchRow, Options, Originals, Scan, Search, Snapshot, epochs_of};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 use support::*;
@@ -141,6 +141,7 @@ fn a_generation_is_the_graph_of_the_living_and_a_function_of_the_input() {
     let (index, rows) = next.finish();
     assert_eq!(index.check(), Ok(()));
     assert_eq!(make(true).1.index().epoch(), index.epoch());
+    assert_eq!(epochs_of(index.rows()), index.epoch().number);
     assert!(rows.len() < 2100 && rows.is_sorted());
     for (new, &row) in rows.iter().enumerate() {
         assert_eq!(index.lives(new as u32, index.now()), old.lives(row, at));
