@@ -42,7 +42,9 @@ fn what_cannot_be_run_exits_with_2_and_says_what_to_do() {
 fn a_server_that_ends_at_once_is_told_with_its_last_words() {
     let (code, _, error) = jepsen_lite(&["run", "--seed", "1", "--minutes", "0.1", "--binary", "/bin/false"]);
     assert_eq!(code, 2, "{error}");
-    assert!(error.contains("node 1 ended by itself with exit status: 1: it logged nothing"), "{error}");
+    // All of them end at once; which one the driver sees first is the machine's choice.
+    let told = |node| error.contains(&format!("node {node} ended by itself with exit status: 1: it logged nothing"));
+    assert!((1..=3).any(told), "{error}");
 }
 
 fn world(dir: &Path, rows: &str, unknown: bool) -> String {
