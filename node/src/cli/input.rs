@@ -69,12 +69,13 @@ fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
     Failure::input(format!("{}: {error}; name a readable file", path.display()))
 }
 
-/// A pipe is not looked into: what is read of it is gone.
+/// A pipe is not opened: its writer would take this for the reader of what it has to say.
 fn is_parquet(path: &Path) -> Result<bool, Failure> {
-    let mut head = [0; PARQUET.len()];
-    let file = File::open(path).map_err(|e| unreadable(path, &e))?;
-    let is_file = file.metadata().is_ok_and(|about| about.is_file());
-    Ok(is_file && (&file).read_exact(&mut head).is_ok() && head == *PARQUET)
+    if !std::fs::metadata(path).map_err(|e| unreadable(path, &e))?.is_file() {
+        return Ok(false);
+    }
+    let (mut file, mut head) = (File::open(path).map_err(|e| unreadable(path, &e))?, [0; PARQUET.len()]);
+    Ok(file.read_exact(&mut head).is_ok() && head == *PARQUET)
 }
 
 impl Source {
