@@ -92,10 +92,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Windowed<S> {
             let room = if way.closed { usize::MAX } else { WINDOW_BYTES.saturating_sub(way.unread) };
             if room == 0 {
                 way.writer = Some(cx.waker().clone());
-                return Poll::Pending;
             }
             room
         };
+        if room == 0 {
+            // What fills the window is on its way, whether or not the writer has asked for that: else nobody could read it.
+            ready!(self.as_mut().poll_flush(cx))?;
+            return Poll::Pending;
+        }
         let written = ready!(Pin::new(&mut self.stream).poll_write(cx, &bytes[..bytes.len().min(room)]))?;
         lock(&self.sends).unread += written;
         self.dirty = true;
