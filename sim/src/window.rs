@@ -52,7 +52,7 @@ impl Windows {
         let mut halves = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let ways = match halves.remove(&client) {
             Some(half) if half.dialled != dialled => half.ways,
-            // The first of the two; one that waits from an earlier connection never came to be.
+            // The first of the two.
             _ => {
                 let ways = [Shared::default(), Shared::default()];
                 halves.insert(client, Half { dialled, ways: ways.clone() });
@@ -61,7 +61,7 @@ impl Windows {
         };
         let [up, down] = ways;
         let (sends, receives) = if dialled { (up, down) } else { (down, up) };
-        Windowed { stream, sends, receives, dirty: false }
+        Windowed { stream, sends, receives, dirty: false, windows: self.clone(), client }
     }
 }
 
@@ -72,6 +72,8 @@ pub struct Windowed<S> {
     receives: Shared,
     /// Something was written since the last flush: madsim sends a packet at each flush, even an empty one.
     dirty: bool,
+    windows: Windows,
+    client: SocketAddr,
 }
 
 impl<S: AsyncRead + Unpin> AsyncRead for Windowed<S> {
@@ -120,6 +122,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Windowed<S> {
 
 impl<S> Drop for Windowed<S> {
     fn drop(&mut self) {
+        // Where the other end was never seen it must not be taken for the first of the next connection from that address.
+        let mut halves = self.windows.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mine = |half: &Half| half.ways.iter().any(|way| Arc::ptr_eq(way, &self.sends));
+        if halves.get(&self.client).is_some_and(mine) {
+            halves.remove(&self.client);
+        }
+        drop(halves);
         let mut way = lock(&self.receives);
         way.closed = true;
         way.writer.take().into_iter().for_each(Waker::wake);
