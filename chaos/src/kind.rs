@@ -226,38 +226,24 @@ impl Kind {
 
     /// The lists of voters that it names, each with its field's name.
     pub fn node_lists(&self) -> Vec<(&'static str, Vec<u64>)> {
-        match self {
-            Kind::Partition { a, b } => vec![("a", a.clone()), ("b", b.clone())],
-            Kind::OneWay { from, to } => vec![("from", from.clone()), ("to", to.clone())],
-            Kind::Loss { nodes, .. } | Kind::Delay { nodes, .. } | Kind::PowerLoss { nodes } => {
-                vec![("nodes", nodes.clone())]
-            }
-            Kind::Crash { node }
-            | Kind::Pause { node }
-            | Kind::WorkerCrash { node, .. }
-            | Kind::DiskStall { node, .. }
-            | Kind::DiskFull { node }
-            | Kind::SyncError { node }
-            | Kind::Rot { node, .. }
-            | Kind::Wipe { node, .. }
-            | Kind::DiskLie { node, .. }
-            | Kind::Reset { node }
-            | Kind::ClockDrift { node, .. }
-            | Kind::Transfer { node }
-            | Kind::MemoryFlip { node, .. }
-            | Kind::ClockSkew { node, .. } => vec![("node", vec![*node])],
-            Kind::Join { .. } | Kind::SlowReader { .. } | Kind::Burst { .. } => Vec::new(),
-        }
+        let mut kind = self.clone();
+        let lists = kind.voters_mut().into_iter();
+        lists.map(|(field, voters)| (field, voters.into_iter().map(|voter| *voter).collect())).collect()
     }
 
     /// The same fault at the voters that `current` says for those that it names.
     pub fn renumbered(&self, current: impl Fn(u64) -> u64) -> Kind {
         let mut kind = self.clone();
-        match &mut kind {
-            Kind::Partition { a, b } => a.iter_mut().chain(b).for_each(|node| *node = current(*node)),
-            Kind::OneWay { from, to } => from.iter_mut().chain(to).for_each(|node| *node = current(*node)),
+        kind.voters_mut().into_iter().flat_map(|(_, voters)| voters).for_each(|voter| *voter = current(*voter));
+        kind
+    }
+
+    fn voters_mut(&mut self) -> Vec<(&'static str, Vec<&mut u64>)> {
+        match self {
+            Kind::Partition { a, b } => vec![("a", a.iter_mut().collect()), ("b", b.iter_mut().collect())],
+            Kind::OneWay { from, to } => vec![("from", from.iter_mut().collect()), ("to", to.iter_mut().collect())],
             Kind::Loss { nodes, .. } | Kind::Delay { nodes, .. } | Kind::PowerLoss { nodes } => {
-                nodes.iter_mut().for_each(|node| *node = current(*node));
+                vec![("nodes", nodes.iter_mut().collect())]
             }
             Kind::Crash { node }
             | Kind::Pause { node }
@@ -272,10 +258,9 @@ impl Kind {
             | Kind::ClockDrift { node, .. }
             | Kind::Transfer { node }
             | Kind::MemoryFlip { node, .. }
-            | Kind::ClockSkew { node, .. } => *node = current(*node),
-            Kind::Join { .. } | Kind::SlowReader { .. } | Kind::Burst { .. } => {}
+            | Kind::ClockSkew { node, .. } => vec![("node", vec![node])],
+            Kind::Join { .. } | Kind::SlowReader { .. } | Kind::Burst { .. } => Vec::new(),
         }
-        kind
     }
 
     /// The id beyond the voters' that it uses; no id is used twice.

@@ -39,7 +39,8 @@ pub async fn run(node: u64, env: Env, state: Machine, admission: Admission, mete
     }
 }
 
-/// Tells admission how many rows of complete batches wait that clients sent since, and gives the first such batch of the next space in turn.
+/// Tells admission how many rows wait for the graphs of spaces with complete batches, but for those that a reindex brought
+/// over, and gives the first such batch of the next space in turn.
 fn next(state: &Machine, admission: &Admission, last: u64) -> Option<(Arc<Space>, Range<u32>)> {
     let data = state.read();
     let (mut unbuilt, mut after, mut first) = (0, None, None);
