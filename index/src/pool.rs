@@ -20,6 +20,8 @@ use std::{
 
 /// Rows in a worker's queue from which others may take of it.
 const STEAL_FROM_ROWS: usize = 1000;
+/// Rows of a run that its caller works on alone: to start a thread takes as long as to build a row or two.
+const ALONE_ROWS: usize = 16;
 
 /// Threads for builds. Cheap to keep; several builds may use it at once, each with as many threads.
 pub struct Pool {
@@ -121,7 +123,7 @@ struct Share {
 impl Workers for Pool {
     fn run(&self, jobs: usize, rows: usize, job: &(dyn Fn(usize) + Sync)) {
         let started = Instant::now();
-        let threads = self.threads().min(jobs).max(1);
+        let threads = if jobs * rows < ALONE_ROWS { 1 } else { self.threads().min(jobs) };
         let deal = |worker: usize| {
             let queue = Worker::new_lifo();
             let own = worker * jobs / threads..(worker + 1) * jobs / threads;

@@ -33,9 +33,10 @@ pub(crate) const BATCH_MIN: u32 = 64;
 /// Most rows of a batch.
 pub(crate) const BATCH_MAX: u32 = 8192;
 /// Rows of a job that walks: as many as keep its memory warm, and fewer where a batch has few, so that all workers have
-/// some. Of no effect on the graph.
+/// some; then in whole sets of walks, for the last of a set that is not full waits for its memory alone. Of no effect on
+/// the graph.
 fn chunk(rows: usize) -> usize {
-    (rows / 16).clamp(WALKS, 128)
+    (rows / 16).next_multiple_of(WALKS).clamp(WALKS, 128)
 }
 
 /// The batch that follows `rows` rows: an eighth of the graph, a function of the number alone.
