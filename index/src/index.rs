@@ -250,7 +250,7 @@ impl Index {
         scan::hits(&self.graph, cue, near, params.k, originals)
     }
 
-    /// Begins a new generation: the rows that live in `at`, in an index of their own.
+    /// Begins a new generation: an index of its own for the rows that live in `at`. `Generation::catch_up` takes them over.
     ///
     /// # Panics
     /// When `at` is of the future.

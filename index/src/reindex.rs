@@ -12,17 +12,16 @@ pub struct Generation {
     index: Index,
     /// The old number of each new row, rising.
     old: Vec<u32>,
+    /// The rows before its end that are not living in it are left out.
+    of: Snapshot,
     /// What was taken over so far.
     seen: Snapshot,
 }
 
 impl Generation {
-    /// Takes over the rows that live in `at`, a snapshot of `from`; none is built yet.
-    pub(crate) fn new(from: &Index, at: Snapshot) -> Self {
-        let index = from.empty_twin();
-        let mut generation = Self { index, old: Vec::new(), seen: Snapshot { rows: 0, forgets: at.forgets } };
-        generation.push(from, at.rows, &|row| from.graph().forgets.lives(row, at.forgets));
-        generation
+    /// For the rows that live in `of`, a snapshot of `from`; none is taken over yet.
+    pub(crate) fn new(from: &Index, of: Snapshot) -> Self {
+        Self { index: from.empty_twin(), old: Vec::new(), of, seen: Snapshot { rows: 0, forgets: of.forgets } }
     }
 
     /// The new index. Build it as any other; a reader may use it at once.
@@ -31,22 +30,32 @@ impl Generation {
     }
 
     /// Takes over what came to `from`, the index that this one was made of, up to the snapshot `to`: rows and forgets, in
-    /// their order. To be called until nothing is missing, the last time while nothing comes.
+    /// their order. To be called until nothing is missing, the last time while nothing comes; by rising numbers of rows, if
+    /// to copy all of them at once takes too long: about 1.6 ms for a thousand.
     pub fn catch_up(&mut self, from: &Index, to: Snapshot) {
         for at in self.seen.forgets..to.forgets.min(from.now().forgets) {
             let (row, rows) = from.graph().forgets.event(at);
-            self.push(from, rows, &|_| true);
+            let rows = rows.max(self.of.rows);
+            if rows > to.rows {
+                break;
+            }
+            self.push(from, rows);
             if let Some(new) = self.new_row(row) {
                 self.index.forget(new).expect("a row that was taken over");
             }
             self.seen.forgets = at + 1;
         }
-        self.push(from, to.rows.min(from.rows()), &|_| true);
+        self.push(from, to.rows.min(from.rows()));
     }
 
-    fn push(&mut self, from: &Index, rows: u32, lives: &dyn Fn(u32) -> bool) {
+    /// What is taken over of `from`: all of it, once this is its snapshot of now.
+    pub fn seen(&self) -> Snapshot {
+        self.seen
+    }
+
+    fn push(&mut self, from: &Index, rows: u32) {
         for row in self.seen.rows..rows {
-            if lives(row) {
+            if row >= self.of.rows || from.graph().forgets.lives(row, self.of.forgets) {
                 let taken: Result<u32, VectorError> = self.index.graph().codes.take_over(&from.graph().codes.code(row));
                 taken.expect("no more rows than the old index has");
                 self.old.push(row);

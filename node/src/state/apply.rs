@@ -3,6 +3,7 @@
 //! Invariants `same_log_same_state`, `once_per_sequence`. Nothing here reads a clock, a configuration, a
 //! random number or an order of arrival; a refusal is a replicated result like any other.
 
+use super::generation::Next;
 use super::integrity::{Integrity, Round};
 use super::sessions::Sessions;
 use super::spaces::{Origin, SPACES_MAX, Space};
@@ -23,6 +24,9 @@ use prost::Message;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Bytes of an encoded reindex, at most: a log time, a space, a generation, and their tags.
+const REINDEX_BYTES_MAX: usize = 40;
 
 /// Everything that the log determines.
 #[derive(Default)]
@@ -51,6 +55,8 @@ pub struct Data {
     pub round: Option<Round>,
     /// Chunks of the entry at hand that somebody traces; decides nothing, and is not replicated.
     pub traced: Vec<Traced>,
+    /// What `reindex_at` asked for: the entry at hand finds it begun, or begins it.
+    pub next: Option<Next>,
 }
 
 impl Data {
@@ -218,18 +224,28 @@ impl Data {
         }
     }
 
+    /// The space that the command will reindex, if that is what it does.
+    pub fn reindex_at(&self, encoded: &bytes::Bytes) -> Option<Arc<Space>> {
+        if encoded.len() > REINDEX_BYTES_MAX {
+            return None;
+        }
+        let Some(command::Kind::Reindex(reindex)) = Command::decode(encoded.clone()).ok()?.kind else { return None };
+        self.spaces.get(&reindex.space).filter(|space| space.is_due(reindex.generation)).cloned()
+    }
+
     /// Proposed twice it is done once: the second time names a generation that is there already.
     fn reindex(&mut self, log_index: u64, reindex: &Reindex) -> outcome::Kind {
         let Some(space) = self.spaces.get_mut(&reindex.space) else {
             return refused(Error::not_found("the space was dropped"));
         };
         let (now, dropped) = (space.index.beginning().number, space.dead());
-        if reindex.generation != now + 1 || dropped == 0 {
+        if !space.is_due(reindex.generation) {
             probe!("reindex_passed_over");
             return outcome::Kind::Reindex(ReindexOutcome { generation: now, dropped: 0 });
         }
         probe!("reindex");
-        *space = Arc::new(space.reindexed());
+        let next = self.next.take().unwrap_or_else(|| space.begin_next());
+        *space = Arc::new(space.reindexed(next));
         // The graphs that the open round is about are built no further.
         self.integrity.open(log_index, self.stamp_ms);
         outcome::Kind::Reindex(ReindexOutcome { generation: now + 1, dropped })

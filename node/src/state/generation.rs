@@ -118,22 +118,14 @@ impl Generation {
         Self { index, beginning }
     }
 
-    /// The next one: without the rows of the forgets up to `dropped`, and not built. This one stays as it is, for those who
-    /// read it.
-    pub fn next(&self, dropped: Mark) -> Self {
-        let Beginning { number, epochs, .. } = self.beginning;
-        let (inside, rows) = (dropped.forgets - self.forgets(), self.rows());
+    /// Begins the next one: without the rows of the first `forgets` forgets, and not built. This one stays as it is, for
+    /// those who read it.
+    pub fn begin_next(&self, forgets: u32) -> Next {
+        let inside = forgets - self.forgets();
         // Whoever was forgotten had been pushed by then.
         let pushed = inside.checked_sub(1).and_then(|last| self.index.forget_at(last)).map_or(0, |(_, rows)| rows);
-        let mut next = self.index.reindex(Snapshot { rows: pushed, forgets: inside });
-        next.catch_up(&self.index, self.index.now());
-        let (index, mut kept) = next.finish();
-        kept.iter_mut().for_each(|slot| *slot = self.beginning.row(*slot));
-        if mutant!("reindex_drops_a_living_row") {
-            let _ = index.forget(0);
-        }
-        let epochs = epochs + epochs_of(self.index.rows()) + 1;
-        Self { index, beginning: Beginning { number: number + 1, epochs, dropped, rows, kept } }
+        let made = self.index.reindex(Snapshot { rows: pushed, forgets: inside });
+        Next { made, number: self.beginning.number + 1, forgets }
     }
 
     /// What it began with.
@@ -311,6 +303,39 @@ impl Generation {
     /// Flips a bit of a row's first link: for tests of who notices.
     pub fn flip_bit(&self, row: u32) -> bool {
         self.beginning.slot(row).is_some_and(|slot| slot < self.index.epoch().rows && self.index.flip_bit(slot))
+    }
+}
+
+/// Rows that a step looks at: a millisecond or two.
+const STEP: u32 = 1000;
+
+/// A generation that is made of the one before, some rows at a time, because to copy a large space's takes seconds.
+pub struct Next {
+    made: engram_index::Generation,
+    number: u32,
+    /// Of the space, up to which rows are dropped.
+    forgets: u32,
+}
+
+impl Next {
+    /// Takes over the next rows and the forgets among them; whether some are left.
+    pub fn step(&mut self, from: &Generation) -> bool {
+        let (now, Snapshot { rows, .. }) = (from.index.now(), self.made.seen());
+        self.made.catch_up(&from.index, Snapshot { rows: now.rows.min(rows + STEP), forgets: now.forgets });
+        self.made.seen() != now
+    }
+
+    /// Takes over what is left. `dropped` is the mark of the last forget whose row is not in it.
+    pub fn finish(mut self, from: &Generation, dropped: Mark) -> Generation {
+        while self.step(from) {}
+        let (index, mut kept) = self.made.finish();
+        kept.iter_mut().for_each(|slot| *slot = from.beginning.row(*slot));
+        if mutant!("reindex_drops_a_living_row") {
+            let _ = index.forget(0);
+        }
+        let epochs = from.beginning.epochs + epochs_of(from.index.rows()) + 1;
+        let dropped = Mark { forgets: self.forgets, ..dropped };
+        Generation { index, beginning: Beginning { number: self.number, epochs, dropped, rows: from.rows(), kept } }
     }
 }
 

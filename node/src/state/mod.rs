@@ -30,10 +30,12 @@ use bytes::Bytes;
 use engram_probes::probe;
 use engram_proto::wire::log::Outcome;
 use futures_util::{Stream, TryStreamExt};
+use generation::Next;
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use records::{Hash, Held, Records};
 use snapshot::{Damaged, Image};
+use spaces::Space;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -208,8 +210,26 @@ impl Machine {
         self.0.grown.notified().await;
     }
 
+    /// Copies what a reindex copies before the state is locked for it: readers wait for no more than one entry. Rows, forgets and
+    /// floors change in `apply` alone, which waits. The space is the one before, which is not to die with the state locked.
+    async fn prepare(&self, payload: &EntryPayload<Payload, u64, Member>) -> Option<(Arc<Space>, Next)> {
+        let EntryPayload::Normal(payload) = payload else { return None };
+        let space = self.read().reindex_at(&payload.0)?;
+        let mut next = space.begin_next();
+        while next.step(&space.index) {
+            // This thread has more to do than that.
+            tokio::task::yield_now().await;
+        }
+        Some((space, next))
+    }
+
     /// `None`: the state had the entry already, because another one took its place meanwhile.
-    fn apply_one(&self, log_id: LogId, payload: &EntryPayload<Payload, u64, Member>) -> io::Result<Option<Outcome>> {
+    fn apply_one(
+        &self,
+        log_id: LogId,
+        payload: &EntryPayload<Payload, u64, Member>,
+        next: Option<Next>,
+    ) -> io::Result<Option<Outcome>> {
         let begun = self.0.env.clock.monotonic();
         let mut data = self.0.data.write().unwrap_or_else(PoisonError::into_inner);
         if data.applied.is_some_and(|applied| applied.index >= log_id.index) {
@@ -217,6 +237,7 @@ impl Machine {
             return Ok(None);
         }
         let mark = self.mark(&data);
+        data.next = next;
         let outcome = match payload {
             EntryPayload::Blank => {
                 data.apply_blank(log_id);
@@ -298,7 +319,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
     {
         let _applying = self.hold().await;
         while let Some((entry, responder)) = entries.try_next().await? {
-            let outcome = self.apply_one(entry.log_id, &entry.payload)?;
+            let (_before, next) = self.prepare(&entry.payload).await.unzip();
+            let outcome = self.apply_one(entry.log_id, &entry.payload, next)?;
             // Without an outcome its proposer is in doubt.
             if let Some((responder, outcome)) = responder.zip(outcome) {
                 responder.send(outcome);

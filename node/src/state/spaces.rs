@@ -2,7 +2,7 @@
 //!
 //! Invariant `one_row_a_name`: of the rows that have an id, the last one alone can be living.
 
-use super::generation::{Beginning, Generation};
+use super::generation::{Beginning, Generation, Next};
 use super::past::{Mark, Past};
 use super::rows::{Row, Rows};
 use super::segments::Segments;
@@ -73,13 +73,16 @@ impl Space {
         Ok(Self { shape: Shape::of(&config), id, config, rows, index, segments, past, ids })
     }
 
-    /// The space with the next generation of its index, which has no row that is erased. This one answers on as it did, but
+    /// Begins the next generation of the index, which has no row that is erased.
+    pub fn begin_next(&self) -> Next {
+        self.index.begin_next(self.past.erased())
+    }
+
+    /// The space with that generation, begun by `begin_next` since the last row was erased. This one answers on as it did, but
     /// for rows that are erased meanwhile. Called by apply alone, in log order.
-    pub fn reindexed(&self) -> Self {
+    pub fn reindexed(&self, next: Next) -> Self {
         let (id, config, shape) = (self.id, self.config.clone(), self.shape);
-        let forgets = self.past.erased();
-        let mark = self.past.drop_first(forgets).unwrap_or_default();
-        let index = self.index.next(Mark { forgets, ..mark });
+        let index = next.finish(&self.index, self.past.drop_first(self.past.erased()).unwrap_or_default());
         let (rows, segments) = (self.rows.clone(), self.segments.clone());
         Self { id, config, shape, rows, index, segments, past: self.past.clone(), ids: self.ids.clone() }
     }
@@ -87,6 +90,11 @@ impl Space {
     /// Rows of the index that no reader may see any more.
     pub fn dead(&self) -> u32 {
         self.past.erased() - self.index.forgets()
+    }
+
+    /// Whether a command that names the next generation makes one.
+    pub fn is_due(&self, generation: u32) -> bool {
+        generation == self.index.beginning().number + 1 && self.dead() > 0
     }
 
     fn options(id: u64, config: &SpaceConfig) -> Options {

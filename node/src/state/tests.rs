@@ -38,9 +38,18 @@ impl Log {
     }
 
     fn apply(&mut self, kind: command::Kind) -> Outcome {
+        let encoded = self.encoded(kind);
+        if let Some(space) = self.data.reindex_at(&encoded) {
+            let mut next = space.begin_next();
+            next.step(&space.index);
+            self.data.next = Some(next);
+        }
+        self.data.apply_command(log_id(1, self.index), &encoded).expect("decodes")
+    }
+
+    fn encoded(&mut self, kind: command::Kind) -> Bytes {
         self.index += 1;
-        let command = Command { stamp_ms: self.index * 10, kind: Some(kind) };
-        self.data.apply_command(log_id(1, self.index), &command.encode_to_vec().into()).expect("decodes")
+        Command { stamp_ms: self.index * 10, kind: Some(kind) }.encode_to_vec().into()
     }
 
     fn freeze(&self) -> Frozen {

@@ -229,7 +229,9 @@ fn a_snapshot_that_was_begun_before_a_reindex_is_written_as_it_was_and_the_next_
     // A node that starts from the older one and is told the rest has the same files.
     let (space, index) = (twins.space(), twins.log.index);
     let mut late = Log { data: twins.log.decode(&before.manifest).expect("whole"), index: index - 1, ..Log::new() };
-    late.apply(command::Kind::Reindex(Reindex { space: space.id, generation: 1 }));
+    // What is copied before the state is locked is what is copied after.
+    let encoded = late.encoded(command::Kind::Reindex(Reindex { space: space.id, generation: 1 }));
+    late.data.apply_command(log_id(1, index), &encoded).expect("decodes");
     assert_eq!(late.data.digest, twins.log.data.digest);
     assert_eq!(built(late.data.space("notes").expect("there")), space.index.epoch());
     assert_eq!(files(&late.encode()), files(&after.manifest));

@@ -209,7 +209,9 @@ impl<'a> Subject<'a> {
     /// Makes a further generation of the rows that are left; `recall` judges what is found in it.
     pub fn reindexed(&self, workers: &dyn Workers, recall: impl Fn(&[Vec<u32>]) -> f64) -> Result<Reindexed, Failure> {
         let begun = now();
-        let (index, kept) = self.index.reindex(self.index.now()).finish();
+        let mut next = self.index.reindex(self.index.now());
+        next.catch_up(&self.index, self.index.now());
+        let (index, kept) = next.finish();
         let copy_ms = begun.elapsed().as_secs_f64() * 1e3;
         let originals = Kept(self.data, &kept);
         let search = |query: &[f32]| {
