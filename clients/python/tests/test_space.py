@@ -90,13 +90,16 @@ def test_every_consistency_is_answered_and_the_past_stays_as_it_was(client: engr
     assert len(space.recall([1.0, 0.0], 5, consistency="eventual")) <= 2
     assert texts(space.recall([1.0, 0.0], 5, at_index=first.log_index)) == ["first"]
     assert texts(space.recall([1.0, 0.0], 5, at_index=second.log_index)) == ["first", "second"]
+    for index, expected in ((first.log_index, ["first"]), (second.log_index, ["first", "second"])):
+        listing = space.list(at_index=index)
+        assert ([row.text for row in listing], listing.snapshot.applied_index) == (expected, index)
     with pytest.raises(engram.ReadError) as told:
         space.recall([1.0, 0.0], 5, at_index=1)
     assert told.value.kind == ErrorKind.BELOW_FLOOR
     with pytest.raises(engram.ReadError) as told:
         space.recall([1.0, 0.0], 5, consistency=engram.AtLeast(engram.ReadToken(10**9)), deadline_s=0.3)
     assert told.value.kind == ErrorKind.BEHIND
-    for bad in ({"k": 0}, {"k": 1001}, {"consistency": "strong"}, {"at_index": 9, "consistency": "session"}, {"ef": -1}):
+    for bad in ({"k": 0}, {"k": 1001}, {"consistency": "strong"}, {"at_index": 9, "consistency": "session"}, {"at_index": -1}, {"ef": -1}):
         with pytest.raises(engram.InvalidArgument):
             space.recall([1.0, 0.0], **bad)  # type: ignore[arg-type]
     with pytest.raises(engram.InvalidArgument, match="cue has shape"):

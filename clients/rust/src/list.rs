@@ -24,6 +24,8 @@ pub struct List {
     pub filter: Option<Filter>,
     /// How fresh.
     pub level: Level,
+    /// The state as of a log index in place of a level: the same rows from every node at any time.
+    pub at_index: Option<u64>,
     /// Whether rows carry their embeddings.
     pub with_embedding: bool,
     /// For the first page, or for the whole of [`Client::list_all`], all attempts included.
@@ -39,6 +41,7 @@ impl List {
             limit: 0,
             filter: None,
             level: Level::default(),
+            at_index: None,
             with_embedding: false,
             deadline: Duration::from_secs(30),
         }
@@ -140,9 +143,9 @@ impl Client {
             from_row: list.from_row,
             limit: list.limit,
             with_embedding: list.with_embedding,
-            consistency: Some(list_consistency(list.level, self.token())),
+            consistency: list.at_index.is_none().then(|| list_consistency(list.level, self.token())),
             filter: list.filter.clone(),
-            ..ListRequest::default()
+            at_index: list.at_index,
         }
     }
 }

@@ -71,3 +71,19 @@ export function levelToWire(consistency: Consistency, session: ReadToken): WireL
   const levels = "'eventual', 'session', 'linearizable', atLeast(token) or bounded(ms)";
   throw new InvalidArgument(`consistency is ${String(consistency)}; use ${levels}`);
 }
+
+/** The fields of a request that say which state it is about. Errors: `InvalidArgument`. */
+export function stateToWire(
+  consistency: Consistency | undefined,
+  atIndex: number | undefined,
+  session: ReadToken,
+): { consistency: WireLevel } | { atIndex: bigint } {
+  if (atIndex === undefined) return { consistency: levelToWire(consistency ?? "session", session) };
+  if (consistency !== undefined) {
+    throw new InvalidArgument("atIndex names the state itself; leave the consistency out");
+  }
+  if (!(Number.isSafeInteger(atIndex) && atIndex >= 0)) {
+    throw new InvalidArgument(`atIndex is ${atIndex}; give a log index`);
+  }
+  return { atIndex: BigInt(atIndex) };
+}

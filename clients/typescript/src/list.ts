@@ -4,7 +4,7 @@
 // for it, so a list goes on when a node is lost, and nothing waits in memory but the page at hand.
 
 import { readOf } from "./call.js";
-import { type Consistency, levelToWire } from "./consistency.js";
+import { type Consistency, stateToWire } from "./consistency.js";
 import { InvalidArgument, ReadError } from "./errors.js";
 import { Failure } from "./failure.js";
 import { type Where, whereToWire } from "./filters.js";
@@ -22,6 +22,8 @@ export interface ListCall {
   readonly where?: Where;
   /** "session" unless another is given. */
   readonly consistency?: Consistency;
+  /** The state as of a log index in place of a consistency: the same rows from every node at any time. */
+  readonly atIndex?: number;
   readonly withEmbedding?: boolean;
   /** For each page, attempts included; that of `timing` unless another is given. */
   readonly deadlineMs?: number;
@@ -98,7 +100,7 @@ async function ask({ pool, pin, deadlineMs, signal }: ListPlan, request: CallVal
 
 /** Errors: `InvalidArgument`. */
 export function listToWire(space: string, call: ListCall, pool: Pool): CallValue<"list"> {
-  const { fromRow = 0, limit = 0, where, consistency = "session", withEmbedding = false } = call;
+  const { fromRow = 0, limit = 0, where, consistency, atIndex, withEmbedding = false } = call;
   for (const [what, number] of Object.entries({ fromRow, limit })) {
     if (Number.isSafeInteger(number) && number >= 0) continue;
     throw new InvalidArgument(`${what} is ${number}; give a whole number`);
@@ -108,7 +110,7 @@ export function listToWire(space: string, call: ListCall, pool: Pool): CallValue
     fromRow: BigInt(fromRow),
     limit: BigInt(limit),
     withEmbedding,
-    consistency: levelToWire(consistency, pool.token),
+    ...stateToWire(consistency, atIndex, pool.token),
     ...(where === undefined ? {} : { filter: whereToWire(where) }),
   };
 }

@@ -1,7 +1,7 @@
 // A memory space: observe, recall, forget, watch.
 
 import { checkDeadline, readCall, readOf, writeCall } from "./call.js";
-import { type Consistency, levelToWire } from "./consistency.js";
+import { type Consistency, levelToWire, stateToWire } from "./consistency.js";
 import { InvalidArgument, ReadError, Refused } from "./errors.js";
 import { Failure } from "./failure.js";
 import { openObserver } from "./driver.js";
@@ -309,17 +309,7 @@ export class Space {
     if (!(Number.isInteger(ef) && ef >= 0 && ef <= EF_MAX)) {
       throw new InvalidArgument(`ef is ${ef}; at most ${EF_MAX}, or 0 for the server's default`);
     }
-    if (atIndex !== undefined && consistency !== undefined) {
-      throw new InvalidArgument("atIndex names the state itself; leave the consistency out");
-    }
-    if (atIndex !== undefined && !(Number.isSafeInteger(atIndex) && atIndex >= 0)) {
-      throw new InvalidArgument(`atIndex is ${atIndex}; give a log index`);
-    }
     if (Number.isNaN(scoreMin)) throw new InvalidArgument("scoreMin is not a number; no score reaches it");
-    const state =
-      atIndex === undefined
-        ? { consistency: levelToWire(consistency ?? "session", this.#pool.token) }
-        : { atIndex: BigInt(atIndex) };
     return {
       space: this.name,
       traceparent: this.#traceparent,
@@ -329,7 +319,7 @@ export class Space {
       withEmbedding,
       ...(where === undefined ? {} : { filter: whereToWire(where) }),
       ...(scoreMin === undefined ? {} : { scoreMin }),
-      ...state,
+      ...stateToWire(consistency, atIndex, this.#pool.token),
     };
   }
 }

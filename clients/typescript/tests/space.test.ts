@@ -94,7 +94,9 @@ test("rows are got by number and by id, listed, counted and forgotten", async ()
   );
   assert.deepEqual(await all({ fromRow: 690, limit: 5 }), ["row 690", "row 691", "row 692", "row 693", "row 694"]);
   assert.equal((await all({ limit: 300, where: { even: true } })).length, 300);
-  await rejected(InvalidArgument, space.list({ limit: -1 }));
+  for (const bad of [{ limit: -1 }, { atIndex: -1 }, { atIndex: 9, consistency: "eventual" }] as const) {
+    await rejected(InvalidArgument, space.list(bad));
+  }
 
   const got = await space.get({ rows: [5, 4, 1000], ids: ["id 1", "nobody"], withEmbedding: true });
   assert.deepEqual(
@@ -119,6 +121,7 @@ test("rows are got by number and by id, listed, counted and forgotten", async ()
   let seen = 0;
   for await (const row of before) assert.equal(row.row, seen++);
   assert.equal(seen, count);
+  assert.equal((await all({ atIndex: before.snapshot.appliedIndex })).length, count);
   for (const endpoint of client.endpoints) {
     assert.equal((await (await client.on(endpoint).space("rows")).count()).count, count / 2 - 1);
   }

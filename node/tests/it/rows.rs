@@ -1,7 +1,9 @@
 //! Rows that clients name, that grow old, that are followed; and how fresh an answer is.
 
 use crate::common::{Raw, SPACE, cluster, note, texts, until};
-use engram_client::{Kind, Level, Named, Observation, ObserveOptions, Recall, SessionState, SpaceConfig, Watch, Which};
+use engram_client::{
+    Kind, Level, List, Named, Observation, ObserveOptions, Recall, SessionState, SpaceConfig, Watch, Which,
+};
 use engram_proto::transport::Channel;
 use engram_proto::wire::v1::memory_client::MemoryClient;
 use engram_proto::wire::v1::{
@@ -136,6 +138,10 @@ async fn what_is_forgotten_is_erased_at_once_or_once_its_history_has_passed() {
         let recall = Recall { level: Level::Eventual, at_index: Some(index), ..Recall::new(name, vec![0.6, 0.8], 100) };
         client.recall(recall).await.map(|answer| answer.hits.len())
     };
+    let listed = async |index: u64| {
+        let list = List { at_index: Some(index), ..List::new(SPACE) };
+        client.list_all(list).await.map(|listing| (listing.snapshot.applied_index, listing.rows.len()))
+    };
     let mut before = 0;
     for name in [SPACE, "short"] {
         let observer = client.observe(name, ObserveOptions::default()).await.expect("opened");
@@ -162,6 +168,8 @@ async fn what_is_forgotten_is_erased_at_once_or_once_its_history_has_passed() {
     assert_eq!((info(SPACE).await.erased, info(SPACE).await.floor), (3, erased.floor));
     assert_eq!(past(SPACE, erased.floor).await.expect("readable"), 17);
     assert_eq!(past(SPACE, erased.floor - 1).await.expect_err("gone").kind(), Kind::BelowFloor);
+    assert_eq!(listed(erased.floor).await.expect("readable"), (erased.floor, 17));
+    assert_eq!(listed(erased.floor - 1).await.expect_err("gone").kind(), Kind::BelowFloor);
     let again = client.erase(SPACE, Which::Named(vec![5].into())).await.expect("once");
     assert_eq!(again.rows, 0);
     let got = client.get(SPACE, vec![4, 5, 6], Level::Linearizable, false).await.expect("got");

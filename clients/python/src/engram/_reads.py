@@ -38,15 +38,12 @@ def recall_request(
         raise InvalidArgument(f"k is {k}; ask for 1 to {limits.K_MAX}")
     if not 0 <= ef <= limits.EF_MAX:
         raise InvalidArgument(f"ef is {ef}; at most {limits.EF_MAX}, or 0 for the server's default")
-    if at_index is not None and consistency is not None:
-        raise InvalidArgument("at_index names the state itself; leave the consistency out")
     if score_min is not None and score_min != score_min:
         raise InvalidArgument("score_min is not a number; no score reaches it")
     # A cue is not stored: what half floats can't hold is no fault of it.
     vector = check_vectors(cue, Shape(shape.dim, False, shape.directed), "cue")
     if vector.ndim != 1:
         raise InvalidArgument(f"the cue has shape {vector.shape}; recall one at a time")
-    level = wire(consistency or "session", token) if at_index is None else {"at_index": at_index}
     return memory_pb2.RecallRequest(
         space=space,
         cue=vector.tobytes(),
@@ -55,8 +52,19 @@ def recall_request(
         filter=where_to_wire(where),
         score_min=score_min,
         with_embedding=with_embedding,
-        **level,
+        **state(consistency, at_index, token),
     )
+
+
+def state(consistency: Consistency | None, at_index: int | None, token: ReadToken) -> dict[str, Any]:
+    """The fields of a request that say which state it is about. Errors: `InvalidArgument`."""
+    if at_index is None:
+        return wire(consistency or "session", token)
+    if consistency is not None:
+        raise InvalidArgument("at_index names the state itself; leave the consistency out")
+    if not 0 <= at_index < 1 << 64:
+        raise InvalidArgument(f"at_index is {at_index}; give a log index")
+    return {"at_index": at_index}
 
 
 def asks(request: memory_pb2.RecallRequest, metadata: Metadata) -> Callable[[Lane, float], Awaitable[Answer]]:

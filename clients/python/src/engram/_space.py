@@ -12,7 +12,7 @@ from ._load import Load, progress_bar
 from ._named import check_named, forget_request
 from ._observer import Observer
 from ._pool import Lane, Pool
-from ._reads import asks, lists, recall_request
+from ._reads import asks, lists, recall_request, state
 from ._rows import Rows, chunks, chunks_of_stream, to_wire
 from ._rpc import COUNT, FORGET, GET, Metadata, Method, unary
 from ._watch import Watcher
@@ -189,18 +189,20 @@ class Space:
         from_row: int = 0,
         limit: int = 0,
         where: Where | None = None,
-        consistency: Consistency = "session",
+        consistency: Consistency | None = None,
+        at_index: int | None = None,
         with_embedding: bool = False,
         deadline_s: float | None = None,
     ) -> Listing:
-        """Rows in log order, at one snapshot; `limit` 0 means all. Errors: `InvalidArgument`, `ReadError`."""
+        """Rows in log order, at one snapshot; `limit` 0 means all. The consistency is "session" unless another is given;
+        `at_index` asks for the state as of a log index in place of it. Errors: `InvalidArgument`, `ReadError`."""
         request = rows_pb2.ListRequest(
             space=self.name,
             from_row=from_row,
             limit=limit,
             filter=where_to_wire(where),
             with_embedding=with_embedding,
-            **wire(consistency, self._pool.token),
+            **state(consistency, at_index, self._pool.token),
         )
         listing: Listing = await self._read(
             lists(request, self._pool.timing.silence_s, self._metadata), deadline_s, whole=True

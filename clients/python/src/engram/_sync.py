@@ -223,7 +223,8 @@ class Space:
         from_row: int = 0,
         limit: int = 0,
         where: Where | None = None,
-        consistency: Consistency = "session",
+        consistency: Consistency | None = None,
+        at_index: int | None = None,
         with_embedding: bool = False,
         deadline_s: float | None = None,
     ) -> Listing:
@@ -233,6 +234,7 @@ class Space:
                 limit=limit,
                 where=where,
                 consistency=consistency,
+                at_index=at_index,
                 with_embedding=with_embedding,
                 deadline_s=deadline_s,
             )
