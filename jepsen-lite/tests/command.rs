@@ -107,7 +107,7 @@ fn stale_elements_are_violations_where_that_is_asked_for() {
 fn speed_is_told_with_files_and_without() {
     let bench = bench();
     let (code, out) = check(&bench, "--model register --bench good");
-    assert!(code == Some(0) && out.contains("[1 operations in ") && out.contains(" operations/s]"), "{out}");
+    assert!(code == Some(0) && out.contains("[1 operations, read in ") && out.contains(" operations/s]"), "{out}");
     let (code, out) = check(&bench, "--bench --operations 200");
     assert_eq!((code, out.lines().count()), (Some(0), 9), "{out}");
     assert!(out.lines().all(|line| line.contains(" operations/s: valid (")), "{out}");

@@ -37,7 +37,7 @@ impl Memo {
     /// An empty set for bases of `base_words` words that uses at most `memory_bytes`.
     pub fn new(base_words: usize, memory_bytes: usize) -> Self {
         let words_max = (memory_bytes / 8 / 2).min(NONE as usize - 1);
-        Self { base_words, words_max, words: Vec::new(), table: vec![NONE; 1024], bases: 0 }
+        Self { base_words, words_max, words: Vec::new(), table: vec![NONE; 64], bases: 0 }
     }
 
     /// Remembers a configuration, unless one that makes it superfluous is known.

@@ -22,12 +22,11 @@ mod problem;
 mod search;
 mod witness;
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
 use crate::history::{History, InputError};
 use crate::jsonl::canonical;
+use crate::names::Names;
 use crate::operation::{Operation, Outcome, pair};
 use crate::verdict::{Counterexample, Figures, Summary, Verdict};
 
@@ -54,45 +53,27 @@ pub fn check(history: &History, register: Register, memory_bytes: usize) -> Verd
     decide(history, register, memory_bytes).into()
 }
 
-/// The operations of one key, and the names of the values they use.
+/// The operations of one key, and the numbers of the values they use; 0 is null, the register's first value.
 struct Key {
     name: String,
-    values: Interner,
+    values: Names,
     operations: Vec<RegisterOp>,
 }
 
-/// Numbers for values; 0 is null, the register's first value.
-struct Interner {
-    numbers: BTreeMap<String, u32>,
-}
-
-impl Interner {
-    fn new() -> Self {
-        Self { numbers: BTreeMap::from([("null".to_string(), 0)]) }
-    }
-
-    fn number(&mut self, value: &Value) -> u32 {
-        let next = self.numbers.len() as u32;
-        *self.numbers.entry(canonical(value)).or_insert(next)
+impl Key {
+    fn new(name: String) -> Self {
+        let mut values = Names::default();
+        values.number(&Value::Null);
+        Self { name, values, operations: Vec::new() }
     }
 }
 
 fn decide(history: &History, register: Register, memory_bytes: usize) -> Result<Verdict, InputError> {
     let operations = pair(history)?;
-    let mut keys: BTreeMap<String, Key> = BTreeMap::new();
-    for (index, operation) in operations.iter().enumerate() {
-        let name = canonical(&operation.invoke.key);
-        let key =
-            keys.entry(name.clone()).or_insert_with(|| Key { name, values: Interner::new(), operations: Vec::new() });
-        if let Some(act) = classify(history, operation, register, &mut key.values)? {
-            let known = operation.outcome == Outcome::Ok;
-            let (from, to) = (operation.invoke_at, operation.complete_at);
-            key.operations.push(RegisterOp { act, known, from, to, source: index });
-        }
-    }
+    let keys = keys(history, &operations, register)?;
     let mut undecided = Vec::new();
     let mut invalid = Vec::new();
-    for key in keys.values() {
+    for key in &keys {
         let problem = Problem::new(&key.operations);
         match search::decide(&problem, &[0], memory_bytes) {
             Decision::Linearizable => {}
@@ -124,12 +105,31 @@ fn decide(history: &History, register: Register, memory_bytes: usize) -> Result<
     Ok(Verdict::Valid(summary))
 }
 
+/// What was done to each key, by name.
+fn keys(history: &History, operations: &[Operation<'_>], register: Register) -> Result<Vec<Key>, InputError> {
+    let (mut names, mut keys) = (Names::default(), Vec::<Key>::new());
+    for (index, operation) in operations.iter().enumerate() {
+        let number = names.number(&operation.invoke.key);
+        if number == keys.len() {
+            keys.push(Key::new(canonical(&operation.invoke.key)));
+        }
+        let key = &mut keys[number];
+        if let Some(act) = classify(history, operation, register, &mut key.values)? {
+            let known = operation.outcome == Outcome::Ok;
+            let (from, to) = (operation.invoke_at, operation.complete_at);
+            key.operations.push(RegisterOp { act, known, from, to, source: index });
+        }
+    }
+    keys.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    Ok(keys)
+}
+
 /// What an operation means to the register; `None` if it can't constrain anything.
 fn classify(
     history: &History,
     operation: &Operation<'_>,
     register: Register,
-    values: &mut Interner,
+    values: &mut Names,
 ) -> Result<Option<Act>, InputError> {
     let invoke = operation.invoke;
     let known = operation.outcome == Outcome::Ok;
@@ -138,15 +138,16 @@ fn classify(
         let why = format!("an ok {} of {echo}, but {} was invoked", invoke.f, invoke.value);
         return Err(history.error_at(operation.complete_at, why));
     }
+    let mut number = |value: &Value| values.number(value) as u32;
     let act = match invoke.f.as_str() {
         "read" if !known => return Ok(None),
-        "read" => Act::Read(values.number(echo)),
-        "write" => Act::Write(values.number(&invoke.value)),
+        "read" => Act::Read(number(echo)),
+        "write" => Act::Write(number(&invoke.value)),
         "cas" if register == Register::Cas => {
             let Some([from, to]) = invoke.value.as_array().map(Vec::as_slice) else {
                 return Err(history.error_at(operation.invoke_at, "the value of a cas is [from, to]"));
             };
-            let (from, to) = (values.number(from), values.number(to));
+            let (from, to) = (number(from), number(to));
             match (known, operation.complete.and_then(|event| event.result)) {
                 (true, None) => {
                     return Err(history.error_at(operation.complete_at, "an ok cas needs \"result\": true or false"));

@@ -8,7 +8,7 @@
 //!
 //! Leaves out: the search.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// What an operation does to the register. Values are numbers; 0 is the first value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,15 +110,15 @@ fn largest(act: Act) -> u32 {
 fn number(operations: &[RegisterOp], ends: &[(usize, u32, bool)]) -> (Vec<Call>, Vec<(u32, bool)>, u32) {
     let (mut calls, mut events): (Vec<Call>, _) = (Vec::with_capacity(ends.len() / 2), Vec::with_capacity(ends.len()));
     let mut call_of = vec![0_u32; operations.len()];
-    let (mut free, mut slots) = (BTreeSet::new(), 0);
+    let (mut free, mut slots) = (Vec::new(), 0);
     for (event, (_, index, returns)) in ends.iter().enumerate() {
         let source = *index as usize;
         if *returns {
             let call = &mut calls[call_of[source] as usize];
             call.ret = event as u32;
-            free.insert(call.slot);
+            free.push(call.slot);
         } else {
-            let slot = free.pop_first().unwrap_or_else(|| {
+            let slot = free.pop().unwrap_or_else(|| {
                 slots += 1;
                 slots - 1
             });
@@ -160,7 +160,7 @@ mod tests {
             operation(Act::Write(2), false, 5, 99),
             operation(Act::Read(2), true, 6, 7),
         ]);
-        assert_eq!(problem.calls.iter().map(|call| call.slot).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!(problem.calls.iter().map(|call| call.slot).collect::<Vec<_>>(), [0, 1, 1]);
         assert_eq!(problem.slots, 2);
         assert_eq!(problem.classes.len(), 1);
         assert_eq!(problem.classes[0].calls, [1, 4]);
