@@ -20,7 +20,7 @@ fn what_cannot_be_run_exits_with_2_and_says_what_to_do() {
     let bad = dir.path().join("plan.json");
     std::fs::write(&bad, r#"{"version":1,"seed":7}"#).expect("written");
     let (bad, here) = (bad.display().to_string(), dir.path().display().to_string());
-    let cases: [(&[&str], &str); 6] = [
+    let cases: [(&[&str], &str); 7] = [
         (&["run"], "--seed <N>"),
         (&["run", "--seed", "1", "--minutes", "0"], "from 0.1 to 1440"),
         (
@@ -30,6 +30,7 @@ fn what_cannot_be_run_exits_with_2_and_says_what_to_do() {
         (&["run", "--plan", &bad, "--binary", "/bin/true"], "plan.json: is not a plan: missing field"),
         (&["run", "--seed", "1", "--binary", "/bin/true", "--dir", &here], "name a new directory"),
         (&["run", "--plan", &bad, "--seed", "1"], "cannot be used with"),
+        (&["run", "--seed", "1", "--network", "radio"], "[possible values: auto, namespaces, proxy]"),
     ];
     for (arguments, words) in cases {
         let (code, out, error) = jepsen_lite(arguments);
@@ -45,6 +46,14 @@ fn a_server_that_ends_at_once_is_told_with_its_last_words() {
     // All of them end at once; which one the driver sees first is the machine's choice.
     let told = |node| error.contains(&format!("node {node} ended by itself with exit status: 1: it logged nothing"));
     assert!((1..=3).any(told), "{error}");
+}
+
+fn until(so: &dyn Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !so() {
+        assert!(Instant::now() < deadline, "not in time");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
 
 fn world(dir: &Path, rows: &str, unknown: bool) -> String {
@@ -93,13 +102,6 @@ fn a_child_dies_with_a_driver_that_is_killed() {
     let out = driver.stdout.take().expect("piped");
     std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("told");
     let name = || std::fs::read_to_string(format!("/proc/{}/comm", line.trim())).unwrap_or_default();
-    let until = |so: &dyn Fn() -> bool| {
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !so() {
-            assert!(Instant::now() < deadline, "not in time");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    };
     until(&|| name() == "sleep\n");
     driver.kill().expect("killed");
     driver.wait().expect("ended");
@@ -109,4 +111,47 @@ fn a_child_dies_with_a_driver_that_is_killed() {
         state.is_empty() || state.contains(") Z ")
     };
     until(&dead);
+}
+
+#[test]
+fn a_driver_that_is_killed_leaves_neither_mount_nor_process_nor_interface() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().expect("temporary");
+    let (server, run) = (dir.path().join("server"), dir.path().join("run"));
+    std::fs::write(&server, "#!/bin/sh\nexec sleep 1000\n").expect("written");
+    std::fs::set_permissions(&server, std::fs::Permissions::from_mode(0o755)).expect("its owner may");
+    for network in ["auto", "proxy"] {
+        let interfaces = || std::fs::read_to_string("/proc/net/dev").expect("Linux").lines().count();
+        let before = interfaces();
+        let mut driver = Command::new(env!("CARGO_BIN_EXE_jepsen-lite"))
+            .args(["run", "--seed", "1", "--network", network])
+            .args([Path::new("--binary"), &server, Path::new("--dir"), &run])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        // All children of the driver, whatever they have become.
+        let children = || {
+            let of = |entry: std::fs::DirEntry| {
+                let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+                let (_, rest) = stat.rsplit_once(") ")?;
+                let mut fields = rest.split(' ');
+                (fields.next()? != "Z" && fields.next()? == driver.id().to_string()).then_some(entry.path())
+            };
+            std::fs::read_dir("/proc").expect("Linux").flatten().filter_map(of).collect::<Vec<_>>()
+        };
+        until(&|| run.join("node-3.log").is_file());
+        let nodes = children();
+        assert!(nodes.len() >= 2, "{nodes:?}");
+        driver.kill().expect("killed");
+        driver.wait().expect("ended");
+        let dead = |node: &std::path::PathBuf| {
+            let state = std::fs::read_to_string(node.join("stat")).unwrap_or_default();
+            state.is_empty() || state.contains(") Z ")
+        };
+        until(&|| nodes.iter().all(dead));
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("Linux");
+        assert!(!mounts.contains(&run.display().to_string()), "{mounts}");
+        assert_eq!(interfaces(), before);
+        std::fs::remove_dir_all(&run).expect("nothing holds it");
+    }
 }

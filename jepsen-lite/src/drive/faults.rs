@@ -1,7 +1,7 @@
 //! Executes a plan's timeline on processes, links, disks, members and load, and keeps the nemesis' diary.
 //!
 //! Crash and power loss: SIGKILL, and a start at the end. Pause: SIGSTOP and SIGCONT. Partitions, delay, loss and resets:
-//! the proxies. A full disk: a file that fills the node's own small filesystem. A join: a blank node is started, added as
+//! the proxies; where nodes have namespaces, partitions and loss are the kernel's (`wires`). A full disk: a file that fills the node's own small filesystem. A join: a blank node is started, added as
 //! a voter, and removed at the end; it is killed once it is surely no member, which may be after the faults ([`Faults::
 //! dismiss`]): an addition of unknown outcome may still happen. What cannot be injected is in the diary as such.
 
@@ -11,6 +11,7 @@ use crate::drive::nodes::Nodes;
 use crate::drive::proxy::Proxies;
 use crate::drive::record::Recorder;
 use crate::drive::schedule::not_injected;
+use crate::drive::wires::Wires;
 use crate::drive::workload::Load;
 use engram_chaos::{Fault, Kind, Plan};
 use engram_client::{Client, Kind as ErrorKind};
@@ -80,6 +81,8 @@ pub struct Faults {
     pub nodes: Arc<Nodes>,
     /// Links.
     pub proxies: Arc<Proxies>,
+    /// Where the kernel drops packets.
+    pub wires: Option<Arc<Wires>>,
     /// An administrator's.
     pub client: Client,
     /// For the time.
@@ -133,7 +136,13 @@ impl Faults {
     async fn apply(&self, fault: &Fault, begins: bool, deed: usize) {
         let nodes = &self.nodes;
         let mut note = String::new();
-        set_links(&self.proxies.links, &fault.kind, begins);
+        match (&self.wires, &fault.kind) {
+            (Some(wires), Kind::Partition { .. } | Kind::OneWay { .. } | Kind::Loss { .. }) => {
+                set_links(&wires.packets, &fault.kind, begins);
+                note = started(wires.settle().await);
+            }
+            _ => set_links(&self.proxies.links, &fault.kind, begins),
+        }
         match &fault.kind {
             Kind::Crash { node } if begins => nodes.kill(*node, "the plan").await,
             Kind::PowerLoss { nodes: off } if begins => {

@@ -8,12 +8,13 @@
 
 use crate::drive::child;
 use crate::drive::proxy::{Door, Proxies};
+use crate::drive::wires::{self, Doors, Wires};
 use engram_client::NodeAddress;
 use rustix::process::{Pid, Signal, kill_process};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -65,7 +66,12 @@ pub struct Nodes {
     addresses: BTreeMap<u64, NodeAddress>,
     /// Whether each has a disk of its own that can be filled.
     disks: bool,
+    /// Where each has a network of its own.
+    wires: Option<Arc<Wires>>,
 }
+
+/// Any port of this machine alone.
+pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 impl Nodes {
     /// Nodes 1 to `voters` and `spares` more, each behind two proxies, none started.
@@ -75,16 +81,21 @@ impl Nodes {
         binary: &Path,
         proxies: &Arc<Proxies>,
         disks: bool,
+        wires: Option<Arc<Wires>>,
     ) -> io::Result<Self> {
         let mut ports = free_ports();
         let (mut nodes, mut addresses) = (BTreeMap::new(), BTreeMap::new());
         for node in 1..=voters + spares {
-            let (client, peer) =
-                (ports.next().ok_or(io::ErrorKind::AddrInUse)?, ports.next().ok_or(io::ErrorKind::AddrInUse)?);
+            let mut port = || ports.next().ok_or(io::Error::from(io::ErrorKind::AddrInUse));
+            let Doors { inner, outer } = match wires {
+                Some(_) => wires::doors(node),
+                None => Doors { inner: [port()?, port()?], outer: [LOOPBACK; 2] },
+            };
+            let [client, peer] = inner;
             let address = NodeAddress {
                 node,
-                client_address: proxies.open(node, Door::Clients, client).await?.to_string(),
-                peer_address: proxies.open(node, Door::Peers, peer).await?.to_string(),
+                client_address: proxies.open(node, Door::Clients, (outer[0], client)).await?.to_string(),
+                peer_address: proxies.open(node, Door::Peers, (outer[1], peer)).await?.to_string(),
             };
             let data = dir.join(format!("node-{node}"));
             std::fs::create_dir_all(&data)?;
@@ -98,7 +109,7 @@ impl Nodes {
             nodes.insert(node, tokio::sync::Mutex::new(state));
         }
         let processes = proxies.processes.clone();
-        Ok(Self { dir: dir.to_path_buf(), voters, processes, nodes, addresses, disks })
+        Ok(Self { dir: dir.to_path_buf(), voters, processes, nodes, addresses, disks, wires })
     }
 
     /// The nodes that are members from the first moment to the last.
@@ -169,7 +180,10 @@ impl Nodes {
             return Ok(());
         }
         let log: File = OpenOptions::new().create(true).append(true).open(self.log(node))?;
-        let mut command = child::command(&state.binary)?;
+        let mut command = match &self.wires {
+            Some(wires) => wires.within(node, &state.binary)?,
+            None => child::command(&state.binary)?,
+        };
         command.arg("serve").arg("--config").arg(self.dir.join(format!("node-{node}.toml")));
         let child = command.stdout(std::process::Stdio::null()).stderr(log).spawn()?;
         if let Some(pid) = child.id() {
@@ -319,12 +333,14 @@ pub fn free_ports() -> impl Iterator<Item = SocketAddr> {
 
 fn settings(node: u64, data: &Path, client: SocketAddr, peer: SocketAddr) -> String {
     format!(
-        "node_id = {node}\ndata_dir = {:?}\nlisten = \"{client}\"\npeer_listen = \"{peer}\"\nindex_workers = 1\n\
+        "node_id = {node}\ndata_dir = {:?}\nlisten = \"{client}\"\npeer_listen = \"{peer}\"\n\
+         insecure_listen = {}\nindex_workers = 1\n\
          [raft]\nsnapshot_bytes = {}\nkeep_entries = 200\n\
          [wal]\nsegment_bytes = {}\ncache_bytes = {}\n\
          [admission]\nhigh_rows = 2000\nnormal_rows = 4000\nlow_rows = 2000\n\
          [integrity]\nround_s = 3\n",
         data.display().to_string(),
+        !client.ip().is_loopback(),
         512 << 10,
         1 << 20,
         256 << 10,

@@ -41,7 +41,8 @@ pub fn page(report: &Report) -> String {
     }
     verdicts(&mut html, report);
     let axis = Axis::of(report);
-    html.push_str("<h2>What was done to the cluster</h2>\n");
+    let _ =
+        writeln!(html, "<h2>What was done to the cluster</h2>\n<p class=\"note\">Network: {}.</p>", report.network());
     timeline(&mut html, &axis, &report.facts.deeds);
     let (_, skipped) = report.kinds();
     for line in skipped {

@@ -5,6 +5,7 @@
 //!
 //! Leaves out: what a promise is; the checkers and `settle` know.
 
+use crate::drive::alone::Inside;
 use crate::drive::backups::{Backups, Saved};
 use crate::drive::faults::{Diary, Faults};
 use crate::drive::nodes::{self, Nodes};
@@ -12,6 +13,7 @@ use crate::drive::proxy::Proxies;
 use crate::drive::record::{Recorder, SPACE};
 use crate::drive::report::{Ending, Facts, Report, Run};
 use crate::drive::settle::Settle;
+use crate::drive::wires::Wires;
 use crate::drive::workload::{DIM, Load, STREAMS, Streamer};
 use crate::drive::{Broken, names, reads, restart, web};
 use engram_client::{Client, SpaceConfig, Tcp, Timing};
@@ -31,6 +33,7 @@ const READERS: u64 = 2;
 struct Stage {
     nodes: Arc<Nodes>,
     proxies: Arc<Proxies>,
+    wires: Option<Arc<Wires>>,
     recorder: Recorder,
     diary: Diary,
     disks: bool,
@@ -48,18 +51,27 @@ impl Stage {
 /// Plays a run on a new cluster. The error: it could not be run.
 pub async fn play(run: &Run) -> Result<Report, String> {
     let Run { plan, dir, binary, old_binary, .. } = run;
-    let disks = nodes::can_mount(dir);
+    // A filesystem may be mounted only where it ends with the run, however that ends.
+    let disks = run.inside != Inside::Nothing && nodes::can_mount(dir);
+    let wires = match run.inside {
+        Inside::Network => {
+            let wires = Wires::new(plan.nodes + plan.spares()).await;
+            Some(Arc::new(wires.map_err(|e| format!("the network cannot be made: {e}; or use --network proxy"))?))
+        }
+        Inside::Mounts | Inside::Nothing => None,
+    };
     let proxies = Proxies::new(plan.seed, nodes::Processes::default());
     let first_binary = old_binary.as_ref().unwrap_or(binary);
-    let nodes = Nodes::new(dir, (plan.nodes, plan.spares()), first_binary, &proxies, disks).await;
+    let nodes = Nodes::new(dir, (plan.nodes, plan.spares()), first_binary, &proxies, disks, wires.clone()).await;
     let nodes = Arc::new(nodes.map_err(|e| format!("the nodes cannot be made: {e}"))?);
-    let stage = Stage { nodes, proxies, recorder: Recorder::new(), diary: Diary::default(), disks };
+    let stage = Stage { nodes, proxies, wires, recorder: Recorder::new(), diary: Diary::default(), disks };
     begin(run, &stage).await?;
     let started = stage.recorder.now();
     let faulted = load_and_faults(run, &stage, started).await;
     let stopped_at = stage.recorder.now();
-    heal(&stage).await;
+    let healed = heal(&stage).await;
     let mut ending = Ending::default();
+    ending.broken.extend(healed.err());
     match faulted {
         Err(error) => ending.broken.push(error),
         Ok(done) => end(run, &stage, done, &mut ending).await?,
@@ -181,6 +193,7 @@ async fn load_and_faults(run: &Run, stage: &Stage, started: Duration) -> Result<
     let faults = Faults {
         nodes: stage.nodes.clone(),
         proxies: stage.proxies.clone(),
+        wires: stage.wires.clone(),
         client: client.clone(),
         recorder: stage.recorder.clone(),
         load,
@@ -237,8 +250,12 @@ async fn watch(stage: &Stage, work: &mut JoinSet<Result<(), Broken>>, until: Dur
 }
 
 /// Nothing is done to the cluster any more.
-async fn heal(stage: &Stage) {
+async fn heal(stage: &Stage) -> Result<(), Broken> {
     stage.proxies.links.heal();
+    let wired = match &stage.wires {
+        Some(wires) => wires.heal().await.map_err(|e| format!("driver: the network cannot be healed: {e}")),
+        None => Ok(()),
+    };
     for node in stage.nodes.voters() {
         stage.nodes.pause(node, false).await;
         for reason in ["the plan", "the rolling restart"] {
@@ -248,4 +265,5 @@ async fn heal(stage: &Stage) {
             drop(stage.nodes.fill_disk(node, false)); // it was not full
         }
     }
+    wired
 }

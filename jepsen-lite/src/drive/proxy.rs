@@ -6,7 +6,7 @@
 
 use crate::drive::link::{CLIENTS, Links, carry, connected};
 use crate::drive::nodes::Processes;
-use crate::drive::who;
+use crate::drive::{who, wires};
 use engram_chaos::rng::Rng;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,9 +43,14 @@ impl Proxies {
         Arc::new(Self { links: Links::default(), processes, seed, connections: AtomicU64::new(0) })
     }
 
-    /// A door of `node`, which itself listens at `inner`; the answer is the address that is advertised.
-    pub async fn open(self: &Arc<Self>, node: u64, door: Door, inner: SocketAddr) -> std::io::Result<SocketAddr> {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    /// A door of `node` at `outer`, where port 0 is any; the node itself listens at `inner`. The answer is what is advertised.
+    pub async fn open(
+        self: &Arc<Self>,
+        node: u64,
+        door: Door,
+        (outer, inner): (SocketAddr, SocketAddr),
+    ) -> std::io::Result<SocketAddr> {
+        let listener = TcpListener::bind(outer).await?;
         let outer = listener.local_addr()?;
         let proxies = self.clone();
         tokio::spawn(async move {
@@ -74,7 +79,9 @@ impl Proxies {
             Door::Clients => CLIENTS,
             Door::Peers => {
                 let (SocketAddr::V4(source), SocketAddr::V4(target)) = ends else { return };
-                match who::connected(source, target, &self.processes.running()) {
+                // In a namespace of its own a node has an address of its own; on loopback the kernel tells whose socket it is.
+                let node = wires::node_at(ends.0.ip());
+                match node.or_else(|| who::connected(source, target, &self.processes.running())) {
                     Some(node) => node,
                     None => return,
                 }
@@ -193,6 +200,7 @@ mod half {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::drive::nodes;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::time::timeout;
 
@@ -214,7 +222,7 @@ mod tests {
         let processes = Processes::default();
         processes.started(1, std::process::id());
         let proxies = Proxies::new(7, processes);
-        let outer = proxies.open(2, door, inner).await.expect("a port");
+        let outer = proxies.open(2, door, (nodes::LOOPBACK, inner)).await.expect("a port");
         (proxies, outer)
     }
 
@@ -259,7 +267,7 @@ mod tests {
         processes.started(1, std::process::id());
         let proxies = Proxies::new(7, processes);
         let inner = listener.local_addr().expect("bound");
-        let outer = proxies.open(2, Door::Peers, inner).await.expect("a port");
+        let outer = proxies.open(2, Door::Peers, (nodes::LOOPBACK, inner)).await.expect("a port");
         proxies.links.set(1, 2, |way| way.closed = true);
         let mut stream = TcpStream::connect(outer).await.expect("listening");
         stream.write_all(b"late").await.expect("room");

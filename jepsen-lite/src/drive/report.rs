@@ -8,6 +8,7 @@
 //! | `node-N.toml`, `node-N.log`, `node-N/` | a node's settings, log and data |
 
 use crate::drive::Broken;
+use crate::drive::alone::Inside;
 use crate::drive::backups::Saved;
 use crate::drive::faults::Deed;
 use crate::drive::measure::{FirstAcks, Latency, Measures, measure};
@@ -37,6 +38,8 @@ pub struct Run {
     pub old_binary: Option<PathBuf>,
     /// Nothing beside the plan.
     pub bare: bool,
+    /// What the driver is.
+    pub inside: Inside,
     /// Where everything is.
     pub dir: PathBuf,
 }
@@ -141,10 +144,19 @@ impl Report {
         (done.join(", "), skipped.collect())
     }
 
+    /// How the nodes were kept apart.
+    pub fn network(&self) -> &'static str {
+        match self.run.inside {
+            Inside::Network => "a namespace for each node; the kernel drops packets, proxies delay",
+            Inside::Mounts | Inside::Nothing => "loopback, and proxies",
+        }
+    }
+
     /// Lines for people.
     pub fn lines(&self) -> String {
         let mut out = String::new();
         let (done, skipped) = self.kinds();
+        let _ = writeln!(out, "network: {}", self.network());
         let _ = writeln!(out, "faults: {}", if done.is_empty() { "none" } else { &done });
         for line in skipped {
             let _ = writeln!(out, "not injected: {line}");

@@ -5,6 +5,7 @@
 //! `ok:` or `BROKEN:`; a broken run is followed by the command that repeats it. Progress goes to standard error. Exit code:
 //! 0 all promises held, 1 one was broken, 2 it could not be run.
 
+use crate::drive::alone::{self, Inside, Network};
 use crate::drive::report::Run;
 use crate::drive::{play, schedule};
 use clap::Args;
@@ -46,6 +47,12 @@ pub struct Arguments {
     /// The nodes begin as this server, and the rolling restart upgrades them.
     #[arg(long, value_name = "PATH", conflicts_with = "bare")]
     old_binary: Option<PathBuf>,
+    /// How the nodes are kept apart.
+    #[arg(long, value_enum, default_value = "auto")]
+    network: Network,
+    /// What the driver has become, said by itself.
+    #[arg(long, hide = true)]
+    inside: Option<Inside>,
 }
 
 fn minutes(text: &str) -> Result<f64, String> {
@@ -57,6 +64,13 @@ fn minutes(text: &str) -> Result<f64, String> {
 
 /// Runs it; Ctrl-C and SIGTERM end it, and its processes.
 pub fn run(arguments: &Arguments) -> ExitCode {
+    let inside = match arguments.inside.map_or_else(|| alone::enter(arguments.network), Ok) {
+        Ok(inside) => inside,
+        Err(why) => {
+            eprintln!("jepsen-lite: not run: {why}");
+            return ExitCode::from(2);
+        }
+    };
     let temporary = match arguments.dir {
         Some(_) => None,
         None => match tempfile::Builder::new().prefix("jepsen-lite-").tempdir() {
@@ -75,7 +89,7 @@ pub fn run(arguments: &Arguments) -> ExitCode {
             tokio::select! {
                 biased; // an interrupt must not wait for work that is always ready
                 name = interrupted() => Err(format!("interrupted by {name}")),
-                ran = attempt(arguments, &dir) => ran,
+                ran = attempt(arguments, inside, &dir) => ran,
             }
         }),
     };
@@ -107,7 +121,7 @@ async fn interrupted() -> &'static str {
 }
 
 /// Whether all promises held. The error: it could not be run, and what to do.
-async fn attempt(arguments: &Arguments, dir: &Path) -> Result<bool, String> {
+async fn attempt(arguments: &Arguments, inside: Inside, dir: &Path) -> Result<bool, String> {
     let plan = plan(arguments)?;
     let binary = arguments.binary.clone().map_or_else(beside, Ok)?;
     for file in [Some(&binary), arguments.old_binary.as_ref()].into_iter().flatten() {
@@ -121,7 +135,8 @@ async fn attempt(arguments: &Arguments, dir: &Path) -> Result<bool, String> {
     let dir = std::path::absolute(dir).map_err(|e| e.to_string())?;
     plan.save(&dir.join("plan.json")).map_err(|e| e.to_string())?;
     let old_binary = arguments.old_binary.clone();
-    let run = Run { plan, command: command(arguments), binary, old_binary, bare: arguments.bare, dir: dir.clone() };
+    let (command, bare) = (command(arguments), arguments.bare);
+    let run = Run { plan, command, binary, old_binary, bare, inside, dir: dir.clone() };
     let report = play::play(&run).await?;
     let broken = !report.is_valid();
     report.write(&dir)?;
@@ -178,5 +193,10 @@ fn command(arguments: &Arguments) -> String {
     for (flag, path) in paths {
         line += &path.as_ref().map_or(String::new(), |path| format!(" {flag} {}", path.display()));
     }
+    line += match arguments.network {
+        Network::Auto => "",
+        Network::Namespaces => " --network namespaces",
+        Network::Proxy => " --network proxy",
+    };
     line + if arguments.bare { " --bare" } else { "" }
 }
