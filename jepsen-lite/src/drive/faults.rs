@@ -1,7 +1,7 @@
 //! Executes a plan's timeline on processes, links, disks, members and load, and keeps the nemesis' diary.
 //!
 //! Crash and power loss: SIGKILL, and a start at the end. Pause: SIGSTOP and SIGCONT. Partitions, delay, loss and resets:
-//! the proxies; where nodes have namespaces, partitions and loss are the kernel's (`wires`). A full disk: a file that fills the node's own small filesystem. A join: a blank node is started, added as
+//! the proxies; where nodes have namespaces, partitions and loss are the kernel's (`wires`). A full disk: a file that fills the node's own small filesystem. Clocks: `clock`. A join: a blank node is started, added as
 //! a voter, and removed at the end; it is killed once it is surely no member, which may be after the faults ([`Faults::
 //! dismiss`]): an addition of unknown outcome may still happen. What cannot be injected is in the diary as such.
 
@@ -10,7 +10,7 @@ use crate::drive::link::Links;
 use crate::drive::nodes::Nodes;
 use crate::drive::proxy::Proxies;
 use crate::drive::record::Recorder;
-use crate::drive::schedule::not_injected;
+use crate::drive::schedule::{Can, not_injected};
 use crate::drive::wires::Wires;
 use crate::drive::workload::Load;
 use engram_chaos::{Fault, Kind, Plan};
@@ -91,8 +91,8 @@ pub struct Faults {
     pub load: Load,
     /// What was done.
     pub diary: Diary,
-    /// Whether disks can be filled.
-    pub disks: bool,
+    /// What can be done here.
+    pub can: Can,
 }
 
 impl Faults {
@@ -105,7 +105,7 @@ impl Faults {
             sleep(at.saturating_sub(self.recorder.now())).await;
             let kind = &action.fault.kind;
             let now = self.recorder.now();
-            let skipped = not_injected(kind, self.disks);
+            let skipped = not_injected(kind, self.can);
             if action.begins {
                 let deed = self.diary.begin(kind.name(), detail(kind), now);
                 numbers[action.index] = Some(deed);
@@ -155,6 +155,9 @@ impl Faults {
                 }
             }
             Kind::Pause { node } => nodes.pause(*node, begins).await,
+            Kind::ClockSkew { node, offset_ms } => {
+                note = started(nodes.set_clock(*node, if begins { *offset_ms } else { 0 }));
+            }
             Kind::DiskFull { node } => note = started(nodes.fill_disk(*node, begins)),
             Kind::Burst { rows } if begins => self.load.add(*rows),
             _ => {}
@@ -269,6 +272,7 @@ fn detail(kind: &Kind) -> String {
         Kind::PowerLoss { nodes } => format!("nodes {}", list(nodes)),
         Kind::Burst { rows } => format!("{rows} rows"),
         Kind::Join { node } => format!("node {node}"),
+        Kind::ClockSkew { node, offset_ms } => format!("node {node} by {offset_ms} ms"),
         other => other.node_lists().first().map_or(String::new(), |(_, nodes)| format!("node {}", list(nodes))),
     }
 }

@@ -18,6 +18,7 @@ pub mod run;
 
 mod alone;
 mod backups;
+mod clock;
 mod faults;
 mod link;
 mod measure;

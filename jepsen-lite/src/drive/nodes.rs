@@ -7,6 +7,7 @@
 //! Invariant `no_node_stops`: a process that ends though nobody ended it broke a promise; `failure` says which.
 
 use crate::drive::child;
+use crate::drive::clock::Clocks;
 use crate::drive::proxy::{Door, Proxies};
 use crate::drive::wires::{self, Doors, Wires};
 use engram_client::NodeAddress;
@@ -68,6 +69,18 @@ pub struct Nodes {
     disks: bool,
     /// Where each has a network of its own.
     wires: Option<Arc<Wires>>,
+    /// Where each has a wall clock that can lie.
+    clocks: Option<Clocks>,
+}
+
+/// What the nodes of a run have of their own.
+pub struct Means {
+    /// Filesystems.
+    pub disks: bool,
+    /// Networks.
+    pub wires: Option<Arc<Wires>>,
+    /// Wall clocks.
+    pub clocks: Option<Clocks>,
 }
 
 /// Any port of this machine alone.
@@ -80,8 +93,7 @@ impl Nodes {
         (voters, spares): (u64, u64),
         binary: &Path,
         proxies: &Arc<Proxies>,
-        disks: bool,
-        wires: Option<Arc<Wires>>,
+        Means { disks, wires, clocks }: Means,
     ) -> io::Result<Self> {
         let mut ports = free_ports();
         let (mut nodes, mut addresses) = (BTreeMap::new(), BTreeMap::new());
@@ -99,6 +111,7 @@ impl Nodes {
             };
             let data = dir.join(format!("node-{node}"));
             std::fs::create_dir_all(&data)?;
+            clocks.as_ref().map_or(Ok(()), |clocks| clocks.set(node, 0))?;
             if disks && node <= voters {
                 mount(&data)?;
             }
@@ -109,7 +122,7 @@ impl Nodes {
             nodes.insert(node, tokio::sync::Mutex::new(state));
         }
         let processes = proxies.processes.clone();
-        Ok(Self { dir: dir.to_path_buf(), voters, processes, nodes, addresses, disks, wires })
+        Ok(Self { dir: dir.to_path_buf(), voters, processes, nodes, addresses, disks, wires, clocks })
     }
 
     /// The nodes that are members from the first moment to the last.
@@ -184,6 +197,7 @@ impl Nodes {
             Some(wires) => wires.within(node, &state.binary)?,
             None => child::command(&state.binary)?,
         };
+        command.envs(self.clocks.iter().flat_map(|clocks| clocks.environment(node)));
         command.arg("serve").arg("--config").arg(self.dir.join(format!("node-{node}.toml")));
         let child = command.stdout(std::process::Stdio::null()).stderr(log).spawn()?;
         if let Some(pid) = child.id() {
@@ -214,6 +228,18 @@ impl Nodes {
             if !still {
                 let _ = kill_process(pid, signal); // ended by itself: told by `failure`
             }
+        }
+    }
+
+    /// Sets how far ahead a node's wall clock is.
+    pub fn set_clock(&self, node: u64, offset_ms: i64) -> io::Result<()> {
+        let Some(clocks) = &self.clocks else { return Ok(()) };
+        clocks.set(node, offset_ms)?;
+        match self.processes.running().get(&node) {
+            Some(process) if !clocks.is_asked(*process) => {
+                Err(io::Error::other("the server has not loaded libfaketime; is it linked statically?"))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -7,15 +7,18 @@
 
 use crate::drive::alone::Inside;
 use crate::drive::backups::{Backups, Saved};
+use crate::drive::clock::Clocks;
 use crate::drive::faults::{Diary, Faults};
-use crate::drive::nodes::{self, Nodes};
+use crate::drive::nodes::{self, Means, Nodes};
 use crate::drive::proxy::Proxies;
 use crate::drive::record::{Recorder, SPACE};
 use crate::drive::report::{Ending, Facts, Report, Run};
+use crate::drive::schedule::Can;
 use crate::drive::settle::Settle;
 use crate::drive::wires::Wires;
 use crate::drive::workload::{DIM, Load, STREAMS, Streamer};
 use crate::drive::{Broken, names, reads, restart, web};
+use engram_chaos::Kind;
 use engram_client::{Client, SpaceConfig, Tcp, Timing};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +39,7 @@ struct Stage {
     wires: Option<Arc<Wires>>,
     recorder: Recorder,
     diary: Diary,
-    disks: bool,
+    can: Can,
 }
 
 impl Stage {
@@ -62,9 +65,13 @@ pub async fn play(run: &Run) -> Result<Report, String> {
     };
     let proxies = Proxies::new(plan.seed, nodes::Processes::default());
     let first_binary = old_binary.as_ref().unwrap_or(binary);
-    let nodes = Nodes::new(dir, (plan.nodes, plan.spares()), first_binary, &proxies, disks, wires.clone()).await;
+    let skewed = plan.faults.iter().any(|fault| matches!(fault.kind, Kind::ClockSkew { .. }));
+    let clocks = skewed.then(|| Clocks::find(dir)).flatten();
+    let can = Can { disks, clocks: clocks.is_some() };
+    let means = Means { disks, wires: wires.clone(), clocks };
+    let nodes = Nodes::new(dir, (plan.nodes, plan.spares()), first_binary, &proxies, means).await;
     let nodes = Arc::new(nodes.map_err(|e| format!("the nodes cannot be made: {e}"))?);
-    let stage = Stage { nodes, proxies, wires, recorder: Recorder::new(), diary: Diary::default(), disks };
+    let stage = Stage { nodes, proxies, wires, recorder: Recorder::new(), diary: Diary::default(), can };
     begin(run, &stage).await?;
     let started = stage.recorder.now();
     let faulted = load_and_faults(run, &stage, started).await;
@@ -198,7 +205,7 @@ async fn load_and_faults(run: &Run, stage: &Stage, started: Duration) -> Result<
         recorder: stage.recorder.clone(),
         load,
         diary: stage.diary.clone(),
-        disks: stage.disks,
+        can: stage.can,
     };
     let saves = backups(run, stage);
     let saving = (!run.bare).then(|| tokio::spawn(async move { saves.make(until).await }));
@@ -261,9 +268,10 @@ async fn heal(stage: &Stage) -> Result<(), Broken> {
         for reason in ["the plan", "the rolling restart"] {
             drop(stage.nodes.start(node, reason).await); // a node that cannot start does not converge
         }
-        if stage.disks {
+        if stage.can.disks {
             drop(stage.nodes.fill_disk(node, false)); // it was not full
         }
+        drop(stage.nodes.set_clock(node, 0)); // one that cannot be set lied at no time
     }
     wired
 }

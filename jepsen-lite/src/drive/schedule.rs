@@ -126,19 +126,29 @@ fn ring(nodes: u64) -> Vec<Kind> {
     pairs.filter(|(a, b)| apart(*a, *b)).map(|(a, b)| Kind::Partition { a: vec![a], b: vec![b] }).collect()
 }
 
+/// What the machine lets the driver do.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Can {
+    /// Fill disks.
+    pub disks: bool,
+    /// Set wall clocks.
+    pub clocks: bool,
+}
+
 /// Why a kind is not injected into real processes; `None`: it is.
-pub fn not_injected(kind: &Kind, disks: bool) -> Option<&'static str> {
+pub fn not_injected(kind: &Kind, can: Can) -> Option<&'static str> {
     match kind {
         Kind::WorkerCrash { .. } => Some("a worker is a thread of the process"),
         Kind::DiskStall { .. } => Some("needs a block device of the driver's"),
-        Kind::DiskFull { .. } if !disks => Some("needs a filesystem for each node: no right to mount here"),
+        Kind::DiskFull { .. } if !can.disks => Some("needs a filesystem for each node: no right to mount here"),
         Kind::SyncError { .. } => Some("needs a block device of the driver's"),
         Kind::Rot { .. }
         | Kind::MemoryFlip { .. }
         | Kind::Wipe { .. }
         | Kind::DiskLie { .. }
         | Kind::SlowReader { .. } => Some("the simulators have it"),
-        Kind::ClockSkew { .. } | Kind::ClockDrift { .. } => Some("processes share the machine's clock"),
+        Kind::ClockSkew { .. } if !can.clocks => Some("needs libfaketime, which is not here (Debian: faketime)"),
+        Kind::ClockDrift { .. } => Some("processes share the machine's monotonic clock"),
         _ => None,
     }
 }
@@ -153,16 +163,26 @@ mod tests {
 
     #[test]
     fn drawn_plans_are_valid_equal_for_equal_seeds_and_can_be_injected() {
+        let can = Can { disks: true, clocks: false };
         for seed in 0..40 {
             for nodes in [3, 5] {
                 let plan = draw(request(seed, nodes));
                 assert_eq!(plan.validate(), Ok(()), "seed {seed}");
                 assert_eq!(plan, draw(request(seed, nodes)));
-                assert!(plan.faults.iter().all(|fault| not_injected(&fault.kind, true).is_none()));
+                assert!(plan.faults.iter().all(|fault| not_injected(&fault.kind, can).is_none()));
                 assert!(plan.faults.len() > 20, "{} faults in two minutes", plan.faults.len());
                 let calm = |ms: u64| plan.faults.iter().all(|fault| fault.until_ms <= ms || ms < fault.at_ms);
                 assert!([1_000, 56_000, 61_000, 116_000].into_iter().all(calm), "seed {seed} has no calm");
             }
+        }
+    }
+
+    #[test]
+    fn what_the_machine_lacks_is_not_injected_and_why_is_said() {
+        let (full, skew) = (Kind::DiskFull { node: 1 }, Kind::ClockSkew { node: 1, offset_ms: -5 });
+        for (kind, word) in [(&full, "filesystem"), (&skew, "libfaketime")] {
+            assert!(not_injected(kind, Can::default()).is_some_and(|why| why.contains(word)));
+            assert_eq!(not_injected(kind, Can { disks: true, clocks: true }), None);
         }
     }
 
