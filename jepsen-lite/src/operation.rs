@@ -55,6 +55,7 @@ impl<'h> Operation<'h> {
             to_ns: self.complete.map(|event| event.time),
             known: self.outcome == Outcome::Ok,
             guilty,
+            point: None,
         }
     }
 }

@@ -30,6 +30,18 @@ pub struct Span {
     pub known: bool,
     /// Whether this is the operation that can't be explained.
     pub guilty: bool,
+    /// Where it stands in an order in which each answer is right, if one was found.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<Point>,
+}
+
+/// The moment at which an operation may have taken effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Point {
+    /// Its place in the order, from 1.
+    pub place: usize,
+    /// The line after which it is, and before the next one of the same part.
+    pub after_line: usize,
 }
 
 /// Measures beside a verdict, by name; empty where a model has none.
@@ -61,7 +73,8 @@ pub struct Prefix {
     pub before_line: usize,
     /// How many operations completed in it.
     pub operations: usize,
-    /// The last of its operations, those that were open at its end, and the one that can't follow.
+    /// The last of its operations, those that were open at its end, and the one that can't follow. Those that took effect in the
+    /// order that was found have a point.
     pub spans: Vec<Span>,
 }
 

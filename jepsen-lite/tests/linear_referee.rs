@@ -7,6 +7,7 @@ mod common;
 use common::{Kind, Op, Rng, Shape, break_one, brute, correct, history, wing_gong};
 use engram_jepsen_lite::Verdict;
 use engram_jepsen_lite::linear::{MEMORY_BYTES_DEFAULT, Register, check};
+use engram_jepsen_lite::verdict::Span;
 
 fn decided(ops: &[Op], seed: u64) -> bool {
     match check(&history(ops), Register::Cas, MEMORY_BYTES_DEFAULT) {
@@ -124,6 +125,10 @@ fn a_counterexample_that_starts_with_null_is_invalid_by_itself() {
         let sentence = &verdict.counterexample().expect("shown").sentence;
         // A part that starts anywhere must be invalid from each value, null among them.
         assert!(part.len() > 60 || !wing_gong(&part), "seed {seed}: {sentence}\n{}", history(&part).to_jsonl());
+        let prefix = verdict.counterexample().and_then(|found| found.prefix.as_ref()).expect("a register's");
+        let done = |span: &&Span| span.known && span.to_line.is_some_and(|line| line < prefix.before_line);
+        let placed = prefix.spans.iter().filter(done).all(|span| span.point.is_some());
+        assert!(placed, "seed {seed}: an operation of the prefix is not in its order\n{}", history(&ops).to_jsonl());
         (looked, sizes) = (looked + 1, sizes + part.len());
     }
     assert!(looked > 500, "only {looked} were invalid");

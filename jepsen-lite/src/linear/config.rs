@@ -21,6 +21,8 @@ pub(crate) const DEAD: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy)]
 enum Done {
     Call(u32),
+    /// A write before the last write.
+    Slip(u32),
     Unknown(u32),
 }
 
@@ -156,7 +158,7 @@ impl<'p> Config<'p> {
     pub fn undo(&mut self, mark: Mark, bits: &[u64]) {
         while self.trail.len() > mark.trail {
             match self.trail.pop() {
-                Some(Done::Call(call)) => {
+                Some(Done::Call(call) | Done::Slip(call)) => {
                     let (call, act) = (self.problem.calls[call as usize], self.problem.calls[call as usize].act);
                     self.link(call.call);
                     self.link(call.ret);
@@ -173,7 +175,7 @@ impl<'p> Config<'p> {
     /// Does a known operation.
     pub fn call(&mut self, index: u32) {
         let act = self.problem.calls[index as usize].act;
-        self.lift(index);
+        self.lift(index, Done::Call(index));
         match act {
             Act::Write(to) => (self.state, self.limit) = (to, self.passed),
             Act::Swap(_, to) => self.state = to,
@@ -181,13 +183,18 @@ impl<'p> Config<'p> {
         }
     }
 
+    /// Does a write before the last write.
+    pub fn slip(&mut self, index: u32) {
+        self.lift(index, Done::Slip(index));
+    }
+
     /// Does a known operation without a trace in the register.
-    pub fn lift(&mut self, index: u32) {
+    fn lift(&mut self, index: u32, done: Done) {
         let call = self.problem.calls[index as usize];
         self.unlink(call.ret);
         self.unlink(call.call);
         self.count(call.act, -1);
-        self.trail.push(Done::Call(index));
+        self.trail.push(done);
     }
 
     /// Does an operation of an unknown class: the one that was invoked first.
@@ -220,7 +227,8 @@ impl<'p> Config<'p> {
             let mut event = self.next[head];
             while let Some((call, false)) = self.problem.events.get(event as usize).copied() {
                 if self.absorbs(call) {
-                    self.lift(call);
+                    let slips = self.slips(call);
+                    self.lift(call, if slips { Done::Slip(call) } else { Done::Call(call) });
                 }
                 event = self.next[event as usize];
             }
@@ -255,13 +263,45 @@ impl<'p> Config<'p> {
             }
         }
         for done in &self.trail[mark.trail..] {
-            if let Done::Call(index) = done {
+            if let Done::Call(index) | Done::Slip(index) = done {
                 let call = self.problem.calls[*index as usize];
                 if call.ret > self.passed {
                     self.bits[call.slot as usize / 64] |= 1 << (call.slot % 64);
                 }
             }
         }
+    }
+
+    /// What was done, in an order in which each answer is right: indexes among the operations that the problem was made from.
+    pub fn order(&self) -> Vec<u32> {
+        let mut order = Vec::with_capacity(self.trail.len());
+        let mut used = vec![0; self.problem.classes.len()];
+        let mut last_write = 0;
+        for done in &self.trail {
+            match *done {
+                Done::Slip(index) => {
+                    order.insert(last_write, self.problem.calls[index as usize].source);
+                    last_write += 1;
+                    continue;
+                }
+                Done::Call(index) => {
+                    let call = self.problem.calls[index as usize];
+                    if matches!(call.act, Act::Write(_)) {
+                        last_write = order.len();
+                    }
+                    order.push(call.source);
+                }
+                Done::Unknown(class) => {
+                    let kind = &self.problem.classes[class as usize];
+                    if kind.from.is_none() {
+                        last_write = order.len();
+                    }
+                    order.push(kind.sources[used[class as usize]]);
+                    used[class as usize] += 1;
+                }
+            }
+        }
+        order
     }
 
     fn unlink(&mut self, event: u32) {

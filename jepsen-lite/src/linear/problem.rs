@@ -58,6 +58,8 @@ pub(crate) struct Class {
     pub to: u32,
     /// How many events came before each of them was invoked, ascending.
     pub calls: Vec<u32>,
+    /// Their indexes among the operations that the problem was made from.
+    pub sources: Vec<u32>,
 }
 
 /// One key's history, ready to be searched.
@@ -133,15 +135,17 @@ fn number(operations: &[RegisterOp], ends: &[(usize, u32, bool)]) -> (Vec<Call>,
 
 fn classes(operations: &[RegisterOp], ends: &[(usize, u32, bool)]) -> Vec<Class> {
     let mut classes: BTreeMap<Act, Class> = BTreeMap::new();
-    for operation in operations.iter().filter(|operation| !operation.known) {
+    for (source, operation) in operations.iter().enumerate().filter(|(_, operation)| !operation.known) {
         let (from, to) = match operation.act {
             Act::Write(to) => (None, to),
             Act::Swap(from, to) => (Some(from), to),
             Act::Read(_) | Act::Differs(_) => continue,
         };
         let before = ends.partition_point(|end| end.0 < operation.from) as u32;
-        let class = classes.entry(operation.act).or_insert_with(|| Class { from, to, calls: Vec::new() });
+        let none = || Class { from, to, calls: Vec::new(), sources: Vec::new() };
+        let class = classes.entry(operation.act).or_insert_with(none);
         class.calls.push(before);
+        class.sources.push(source as u32);
     }
     classes.into_values().collect()
 }

@@ -93,10 +93,7 @@ pub(crate) fn decide(problem: &Problem, initials: &[u32], memory_bytes: usize) -
     if let Some(operation) = impossible(problem, initials) {
         return Decision::Stuck { operation };
     }
-    let config = Config::new(problem);
-    let memo = Memo::new(1 + config.bits.len(), memory_bytes);
-    let (frames, steps, bits, base, used) = Default::default();
-    let mut search = Search { problem, config, memo, frames, steps, bits, base, used, furthest: 0 };
+    let mut search = Search::new(problem, memory_bytes);
     for initial in initials {
         match search.run(*initial) {
             Some(Decision::Stuck { .. }) | None => {}
@@ -105,6 +102,13 @@ pub(crate) fn decide(problem: &Problem, initials: &[u32], memory_bytes: usize) -
     }
     let (call, _) = problem.events[search.furthest as usize];
     Decision::Stuck { operation: problem.calls[call as usize].source as usize }
+}
+
+/// An order of the operations that starts with null in the register, if one is found: indexes among the operations that the
+/// problem was made from. Those of unknown outcome are in it only if they are needed.
+pub(crate) fn order(problem: &Problem, memory_bytes: usize) -> Option<Vec<u32>> {
+    let mut search = Search::new(problem, memory_bytes);
+    matches!(search.begin(0), Some(Decision::Linearizable)).then(|| search.config.order())
 }
 
 /// A known operation that needs a value which nobody can have brought by the time it returned.
@@ -128,19 +132,32 @@ fn impossible(problem: &Problem, initials: &[u32]) -> Option<usize> {
     early.min_by_key(|call| call.ret).map(|call| call.source as usize)
 }
 
-impl Search<'_> {
+impl<'p> Search<'p> {
+    fn new(problem: &'p Problem, memory_bytes: usize) -> Self {
+        let config = Config::new(problem);
+        let memo = Memo::new(1 + config.bits.len(), memory_bytes);
+        let (frames, steps, bits, base, used) = Default::default();
+        Self { problem, config, memo, frames, steps, bits, base, used, furthest: 0 }
+    }
+
     /// `None`: no order starts from this value.
     fn run(&mut self, initial: u32) -> Option<Decision> {
         let start = self.config.mark();
         let blank = self.config.bits.clone();
-        self.config.state = if initial < self.problem.values { initial } else { DEAD };
-        self.config.settle(start);
-        let found = match self.arrive() {
-            Some(decision) => Some(decision),
-            None => self.explore(),
-        };
+        let found = self.begin(initial);
         self.config.undo(start, &blank);
         found
+    }
+
+    /// The same, and what was done stays done.
+    fn begin(&mut self, initial: u32) -> Option<Decision> {
+        let start = self.config.mark();
+        self.config.state = if initial < self.problem.values { initial } else { DEAD };
+        self.config.settle(start);
+        match self.arrive() {
+            Some(decision) => Some(decision),
+            None => self.explore(),
+        }
     }
 
     fn explore(&mut self) -> Option<Decision> {
@@ -177,7 +194,7 @@ impl Search<'_> {
             Step::Call(call) => self.config.call(call),
             Step::Unknown(class) => self.config.unknown(class),
             Step::Slip(call) => {
-                self.config.lift(call);
+                self.config.slip(call);
                 if let Act::Write(value) = self.problem.calls[call as usize].act {
                     return value;
                 }

@@ -16,12 +16,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::History;
 use crate::operation::Operation;
-use crate::verdict::{Counterexample, Prefix};
+use crate::verdict::{Counterexample, Point, Prefix, Span};
 
 use super::Key;
 use super::config::DEAD;
 use super::problem::{Act, Problem, RegisterOp};
-use super::search::{Decision, decide};
+use super::search::{Decision, decide, order};
 
 /// Memory for deciding one part.
 const MEMORY_BYTES: usize = 64 << 20;
@@ -52,7 +52,7 @@ pub(super) fn explain(
         operation.span(history, label(operation), Some(source) == guilty)
     };
     let spans: Vec<_> = part.iter().map(|operation| span(operation.source)).collect();
-    let name = |span: &crate::verdict::Span| {
+    let name = |span: &Span| {
         let lines = match span.to_line {
             Some(to) => format!("lines {}–{to}", span.from_line),
             None => format!("line {}, never completed", span.from_line),
@@ -75,17 +75,58 @@ fn prefix(history: &History, operations: &[Operation<'_>], key: &Key, end: usize
     let begun: Vec<&RegisterOp> = key.operations.iter().filter(|operation| operation.from < end).collect();
     let completed = begun.iter().filter(|operation| operation.to < end).count();
     let last = begun.iter().rev().filter(|operation| operation.to < end).take(PREFIX_SHOWN).map(|last| last.from).min();
-    // Operations that were open at its end may be among what can't be placed; those of old doubt are too many.
-    let shown = begun
-        .iter()
-        .filter(|operation| operation.from >= last.unwrap_or(0) || (operation.known && operation.to >= end));
+    let last = last.unwrap_or(0);
+    let points = points(history, operations, &cut(&key.operations, end - 1));
+    let first = begun.iter().filter(|operation| operation.from >= last).filter_map(|late| points.get(&late.source));
+    let first = first.map(|point| point.place).min().unwrap_or(usize::MAX);
+    // Operations that were open at its end may be among what can't be placed; those of old doubt are too many, but for those
+    // that the order needs just then.
+    let shown = begun.iter().filter(|operation| {
+        let late = points.get(&operation.source).is_some_and(|point| point.place >= first);
+        operation.from >= last || late || (operation.known && operation.to >= end)
+    });
     let spans = shown
         .map(|operation| {
             let told = &operations[operation.source];
-            told.span(history, label(told), operation.to == end)
+            let span = told.span(history, label(told), operation.to == end);
+            Span { point: points.get(&operation.source).copied(), ..span }
         })
         .collect();
     Some(Prefix { before_line: history.line(end), operations: completed, spans })
+}
+
+/// Where each operation that takes effect stands in an order that explains this part; none if it is not found.
+fn points(history: &History, operations: &[Operation<'_>], part: &[RegisterOp]) -> BTreeMap<usize, Point> {
+    let order = order(&Problem::new(part), MEMORY_BYTES).unwrap_or_default();
+    debug_assert!(explains(part, &order), "an order that explains nothing");
+    let mut after_line = 0;
+    let place = |(before, index): (usize, &u32)| {
+        let source = part[*index as usize].source;
+        // It is after its own invocation, and after those of all before it.
+        after_line = after_line.max(history.line(operations[source].invoke_at));
+        (source, Point { place: before + 1, after_line })
+    };
+    order.iter().enumerate().map(place).collect()
+}
+
+/// Whether every known operation is in the order once, where time and the register allow it.
+fn explains(part: &[RegisterOp], order: &[u32]) -> bool {
+    let mut register = 0;
+    let (mut placed, mut begun) = (BTreeSet::new(), 0);
+    let right = order.iter().all(|index| {
+        let RegisterOp { act, known, from, to, .. } = part[*index as usize];
+        begun = begun.max(from);
+        let (fits, then) = match act {
+            Act::Read(value) => (register == value, register),
+            Act::Write(value) => (true, value),
+            Act::Swap(value, then) => (register == value, then),
+            Act::Differs(value) => (register != value, register),
+        };
+        register = then;
+        fits && placed.insert(*index) && (!known || begun < to)
+    });
+    let missing = |(index, operation): (usize, &RegisterOp)| operation.known && !placed.contains(&(index as u32));
+    right && (order.is_empty() || !part.iter().enumerate().any(missing))
 }
 
 fn label(operation: &Operation<'_>) -> String {
