@@ -48,6 +48,23 @@ fn a_server_that_ends_at_once_is_told_with_its_last_words() {
     assert!((1..=3).any(told), "{error}");
 }
 
+#[test]
+fn a_machine_without_namespaces_is_told_as_such_and_runs_by_proxies_where_that_will_do() {
+    // Without a search path there is no `unshare`.
+    let run = |network: &str| {
+        let arguments = ["run", "--seed", "1", "--minutes", "0.1", "--binary", "/bin/false", "--network", network];
+        let done = Command::new(env!("CARGO_BIN_EXE_jepsen-lite")).args(arguments).env("PATH", "/nowhere").output();
+        let done = done.expect("it starts");
+        (done.status.code(), String::from_utf8(done.stderr).expect("text"))
+    };
+    let (code, error) = run("namespaces");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("no network namespaces here: unshare: ") && error.contains("--network proxy"), "{error}");
+    let (code, error) = run("auto");
+    assert_eq!(code, Some(2), "{error}");
+    assert!(error.contains("the network is proxies") && error.contains("ended by itself"), "{error}");
+}
+
 fn until(so: &dyn Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !so() {
