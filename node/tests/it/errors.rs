@@ -1,8 +1,9 @@
 //! Every error that a node can be brought to, by gRPC and by WebSocket: kind, status, close code and message are those
-//! of the table in docs/protocol.md. Not here: POISONED (a node whose store failed stops) and QUARANTINED (memory that is
-//! damaged: `sim/seeds/memory_flips.json`).
+//! of the table in docs/protocol.md. Not here: QUARANTINED (memory that is damaged: `sim/seeds/memory_flips.json`), and the
+//! close code of POISONED (no stream that a WebSocket carries reads record files).
 
-use crate::common::{Raw, Running, SPACE, Said as Answer, client, config, env, note, one_node, until};
+use crate::common::{Raw, Running, SPACE, Said as Answer, client, config, env, note, one_node, ready, until};
+use crate::failing_disk::Failing;
 use crate::ws_client::{Said, Ws, connect};
 use engram_client::{Kind, SpaceConfig};
 use engram_proto::Error;
@@ -13,6 +14,8 @@ use engram_proto::wire::v1::{
     memory_request, observe_request, observe_response, recall_request, recall_response,
 };
 use futures_util::StreamExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tonic::Status;
 
@@ -78,7 +81,7 @@ fn batch(first_sequence: u64, rows: usize) -> observe_request::Message {
 
 /// The status that ends a memory stream which begins with these.
 async fn ended(address: &str, messages: Vec<Option<memory_request::Message>>) -> Status {
-    let world = std::sync::Arc::new(engram_client::Tcp::current().expect("a runtime"));
+    let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
     let channel = Channel::new(world, address, Duration::from_secs(2));
     let messages: Vec<_> = messages.into_iter().map(|message| MemoryRequest { message }).collect();
     let requests = futures_util::stream::iter(messages).chain(futures_util::stream::pending());
@@ -173,7 +176,7 @@ async fn recalls_that_are_behind_or_below_the_floor_and_a_name_that_is_taken() {
         (RecallRequest { consistency: behind, deadline_ms: 50, ..recall.clone() }, Kind::Behind),
         (RecallRequest { at_index: Some(1), ..recall }, Kind::BelowFloor),
     ];
-    let world = std::sync::Arc::new(engram_client::Tcp::current().expect("a runtime"));
+    let world = Arc::new(engram_client::Tcp::current().expect("a runtime"));
     let channel = Channel::new(world, at.clone(), Duration::from_secs(2));
     let mut grpc = MemoryClient::with_origin(channel.clone(), channel.origin());
     let mut ws = connect(&at).await;
@@ -187,5 +190,41 @@ async fn recalls_that_are_behind_or_below_the_floor_and_a_name_that_is_taken() {
         let Said::Recall(1, recall_response::Outcome::Error(detail)) = ws.next().await else { panic!("answered") };
         is_detail(detail, kind);
     }
+    node.stop().await.expect("stops well");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_of_files_that_cannot_be_read() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let disk = Failing::default();
+    let mut world = env();
+    world.disk = Arc::new(disk.clone());
+    let node = Running::start(world, config(1, dir.path()));
+    let client = client([&node]);
+    let on = client.on(&node.config.listen);
+    until("the node answers", async || on.status().await.ok()).await;
+    on.init(vec![node.address()]).await.expect("a cluster of one");
+    ready(&client, &node).await;
+    client
+        .create_space(SpaceConfig { name: SPACE.into(), dim: 2, ..SpaceConfig::default() })
+        .await
+        .expect("a new space");
+    let mut raw = Raw::open(&node.config.listen, SPACE).await.expect("opened");
+    // A record file has 1,024 rows.
+    for first_sequence in (1..1200).step_by(300) {
+        raw.ask(first_sequence, vec![note("row"); 300]).await.expect("acked");
+    }
+    disk.unreadable.store(true, Ordering::SeqCst);
+    let mut backup = on.backup(Vec::new()).await.expect("begun");
+    let error = loop {
+        match backup.next().await {
+            Err(error) => break error,
+            Ok(piece) => assert!(piece.is_some(), "it ended well"),
+        }
+    };
+    assert_eq!(error.kind(), Kind::Poisoned, "{error}");
+    same_message(Kind::Poisoned, &error.to_string());
+    assert!(error.to_string().contains("lets nothing be read"), "{error}");
+    disk.unreadable.store(false, Ordering::SeqCst);
     node.stop().await.expect("stops well");
 }

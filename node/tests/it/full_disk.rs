@@ -1,94 +1,16 @@
 //! A disk that is full: rows are refused with a clear error, what was acked stays, and with room it goes on.
 
 use crate::common::{Raw, Running, SPACE, Said, client, config, env, note, ready, rows, until};
+use crate::failing_disk::Failing;
 use engram_client::{Kind, SpaceConfig, observation};
-use engram_node::env::{Disk, File, Open, OsDisk};
 use engram_proto::Error;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-
-/// Real files that can be made to find no further room.
-#[derive(Clone)]
-struct Filling(Arc<AtomicBool>);
-
-impl Filling {
-    fn room(&self) -> io::Result<()> {
-        match self.0.load(Ordering::SeqCst) {
-            true => Err(io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Disk for Filling {
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(dir)
-    }
-    fn open(&self, path: &Path, mode: Open) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(FillingFile { file: OsDisk.open(path, mode)?, disk: self.clone() }))
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        OsDisk.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
-        OsDisk.lock(path)
-    }
-    fn available_bytes(&self, dir: &Path) -> io::Result<u64> {
-        match self.room() {
-            Ok(()) => OsDisk.available_bytes(dir),
-            Err(_) => Ok(0),
-        }
-    }
-}
-
-struct FillingFile {
-    file: Box<dyn File>,
-    disk: Filling,
-}
-
-impl File for FillingFile {
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(offset, into)
-    }
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        // Room that was allocated before is still there.
-        if offset + bytes.len() as u64 > self.file.len()? {
-            self.disk.room()?;
-        }
-        self.file.write_at(offset, bytes)
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.file.sync_data()
-    }
-    fn preallocate(&self, len: u64) -> io::Result<()> {
-        if len > self.file.len()? {
-            self.disk.room()?;
-        }
-        self.file.preallocate(len)
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-}
+use std::sync::atomic::Ordering;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
     let dir = tempfile::tempdir().expect("temporary");
-    let disk = Filling(Arc::default());
+    let disk = Failing::default();
     let mut world = env();
     world.disk = Arc::new(disk.clone());
     let mut config = config(1, dir.path());
@@ -104,7 +26,7 @@ async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
     client.create_space(space).await.expect("a new space");
 
     let mut raw = Raw::open(&node.config.listen, SPACE).await.expect("opened");
-    disk.0.store(true, Ordering::SeqCst);
+    disk.full.store(true, Ordering::SeqCst);
     let text = "x".repeat(8000);
     let row = |sequence: u64| vec![observation(format!("{sequence} {text}"), &[0.6, 0.8])];
     let mut next = 1;
@@ -123,7 +45,7 @@ async fn a_full_disk_refuses_rows_keeps_what_was_acked_and_goes_on_with_room() {
     assert!(error.to_string().contains("the disk is full"), "{error}");
     assert_eq!(rows(&client).await.len() as u64, next - 1, "reads go on, nothing acked is missing");
 
-    disk.0.store(false, Ordering::SeqCst);
+    disk.full.store(false, Ordering::SeqCst);
     until("rows are taken again", async || match raw.ask(next, row(next)).await.expect("the stream is open") {
         Said::Ack(ack) => Some(ack),
         _ => None,

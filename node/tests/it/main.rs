@@ -14,6 +14,7 @@ mod documented;
 mod drain;
 mod errors;
 mod examples;
+mod failing_disk;
 mod full_disk;
 mod golden;
 mod health;
