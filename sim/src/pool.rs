@@ -15,8 +15,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Microseconds before a job, per lane: a sync, a file, a batch.
-const DELAY_US: [std::ops::Range<u64>; 3] = [50..3000, 50..3000, 100..10_000];
+/// Microseconds before a job, per lane: a sync, a file, a batch, syncs of files.
+const DELAY_US: [std::ops::Range<u64>; 4] = [50..3000, 50..3000, 100..10_000, 50..3000];
 
 #[derive(Default)]
 struct Queue {
@@ -25,7 +25,7 @@ struct Queue {
 }
 
 struct Shared {
-    lanes: [Mutex<Queue>; 3],
+    lanes: [Mutex<Queue>; 4],
     rng: Mutex<StdRng>,
     wear: Arc<Wear>,
     shuffle: Arc<Shuffled>,

@@ -162,9 +162,9 @@ fn other(steps: &[Step]) -> (SimDisk, Machine) {
 fn sent(machine: &mut Machine, from: &mut Machine) -> io::Result<()> {
     let snapshot = from.get_current_snapshot().now_or_never().expect("inline")?.expect("one was written");
     let image = machine.image(snapshot.snapshot.manifest.clone()).expect("whole");
-    for hash in image.files.missing() {
-        machine.records().take(&hash, &from.records().read(&hash).expect("there"))?;
-    }
+    let missing = image.files.missing().into_iter();
+    let arrive = |hash| machine.records().arrive(&hash, &from.records().read(&hash).expect("there"));
+    machine.records().name(missing.map(arrive).collect::<io::Result<_>>()?)?;
     machine.install_snapshot(&snapshot.meta, image).now_or_never().expect("inline")
 }
 

@@ -31,6 +31,10 @@ pub trait Disk: Send + Sync + 'static {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes names in a folder durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+    /// Makes what was written to each of these durable, at once where the disk can. After an error nothing is known of any.
+    fn sync_all(&self, files: &[&dyn File]) -> io::Result<()> {
+        files.iter().try_for_each(|file| file.sync_data())
+    }
     /// Takes an exclusive lock on a file, made if it is not there, until the value is dropped or the process
     /// dies. `WouldBlock` when somebody else holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;

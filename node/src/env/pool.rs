@@ -25,6 +25,8 @@ pub enum Lane {
     Files,
     /// Index batches.
     Index,
+    /// Syncs of record files that came from elsewhere, while others are being written.
+    Arrivals,
 }
 
 /// Lanes and workers.
@@ -52,7 +54,7 @@ pub fn run_on<T: Send + 'static>(
 
 /// One thread a lane, and a pool of threads for a batch.
 pub struct Threads {
-    lanes: [mpsc::Sender<Job>; 3],
+    lanes: [mpsc::Sender<Job>; 4],
     workers: Arc<Workforce>,
 }
 
@@ -65,7 +67,7 @@ impl Threads {
             thread::Builder::new().name(format!("engram-{name}")).spawn(run)?;
             Ok::<_, io::Error>(sender)
         };
-        let lanes = [lane("wal")?, lane("files")?, lane("index")?];
+        let lanes = [lane("wal")?, lane("files")?, lane("index")?, lane("arrivals")?];
         Ok(Self { lanes, workers: Arc::new(Workforce::new(workers)) })
     }
 }

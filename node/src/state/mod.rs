@@ -283,6 +283,12 @@ fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, Sn
     let refused = |e: Damaged| {
         let text = format!(
             "{} is damaged {e}; remove this node from the cluster and add it under a new id with an empty directory",
+
+    /// Does blocking work beside that lane: making files durable that came from elsewhere.
+    pub async fn in_arrivals<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
+        let done = run_on(&*self.0.env.pool, Lane::Arrivals, work).await;
+        done.ok_or_else(|| io::Error::other("the arrivals lane has stopped"))
+    }
             path.display()
         );
         Unreadable::Refused(io::Error::new(io::ErrorKind::InvalidData, text))

@@ -7,6 +7,10 @@
 //!
 //! Leaves out: what is in a file (`super::snapshot`), and who has one that is lost here (`crate::mend`).
 
+mod arrival;
+
+pub use arrival::Arrival;
+
 use super::snapshot::Damaged;
 use super::snapshot::sections;
 use crate::env::{Disk, disk};
@@ -89,6 +93,10 @@ struct Files {
     rot: u64,
     /// How many hold each.
     held: BTreeMap<Hash, u32>,
+    /// What files are called that are being written and have no name yet.
+    arriving: BTreeSet<String>,
+    /// How many of those there ever were.
+    arrivals: u64,
 }
 
 impl Records {
@@ -174,12 +182,13 @@ impl Records {
         files.there.iter().chain(&files.damaged).any(|hash| !files.held.contains_key(hash))
     }
 
-    /// Removes files that nobody holds, and what was being written when a process died; how many files.
+    /// Removes files that nobody holds, and what was being written when a process died or a transfer ended; how many files.
     pub fn sweep(&self) -> io::Result<usize> {
-        for left in self.0.disk.list(&self.0.dir)?.iter().filter(|name| name.ends_with(".new")) {
+        let listed = self.0.disk.list(&self.0.dir)?;
+        let mut files = self.files();
+        for left in listed.iter().filter(|name| name.ends_with(".new") && !files.arriving.contains(*name)) {
             self.0.disk.remove(&self.0.dir.join(left))?;
         }
-        let mut files = self.files();
         let Files { there, damaged, held, .. } = &mut *files;
         let gone = there.iter().chain(damaged.iter()).filter(|hash| !held.contains_key(hash));
         let gone: Vec<Hash> = gone.copied().collect();
@@ -276,20 +285,15 @@ impl fmt::Debug for Held {
 impl Records {
     fn write(&self, hash: &Hash, bytes: &[u8]) -> io::Result<()> {
         disk::put(&*self.0.disk, &self.path(hash), bytes)?;
-        let mut files = self.files();
-        files.damaged.remove(hash);
-        files.there.insert(*hash);
+        self.written(hash);
         Ok(())
     }
 
-    /// Takes a file that came from elsewhere, if the bytes have the hash. Durable after `sync`.
-    pub fn take(&self, hash: &Hash, bytes: &[u8]) -> io::Result<()> {
-        let came = Hash::of(bytes);
-        if came != *hash {
-            let text = format!("bytes of hash {came} came for record file {hash}");
-            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
-        }
-        self.write(hash, bytes)
+    /// A file has its name.
+    fn written(&self, hash: &Hash) {
+        let mut files = self.files();
+        files.damaged.remove(hash);
+        files.there.insert(*hash);
     }
 
     /// Makes the names of all files durable that were written before.
@@ -331,6 +335,16 @@ mod tests {
         records.take(&second, b"third").expect_err("other bytes");
         records.take(&second, b"second").expect("mended");
         assert_eq!((two.missing(), &records.read(&second).expect("mended")[..]), (vec![], &b"second"[..]));
+
+        let (third, fourth) = (Hash::of(b"third"), Hash::of(b"fourth"));
+        let arrived = [(third, &b"third"[..]), (fourth, b"fourth"), (fourth, b"fourth")];
+        let arrived = arrived.map(|(hash, bytes)| records.arrive(&hash, bytes).expect("came"));
+        assert!(!records.path(&third).exists() && records.sweep().expect("swept") == 0);
+        records.name(arrived.into()).expect("named, though one came twice");
+        assert_eq!(&records.read(&third).expect("named")[..], b"third");
+        drop(records.arrive(&third, b"third").expect("came"));
+        assert_eq!(records.sweep().expect("swept"), 2, "held by nobody");
+        assert_eq!(std::fs::read_dir(records.dir()).expect("a folder").count(), 1, "nor is what was dropped there");
 
         std::fs::write(records.path(&second), b"sacond").expect("written");
         records.read(&second).expect_err("rot again");
