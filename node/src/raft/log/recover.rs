@@ -13,8 +13,10 @@ use super::report::{OpenError, Recovery};
 use super::segment::{self, Segment, Span, widen};
 use crate::env::disk::{Disk, File, Open, read_exact_at};
 use engram_probes::probe;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::{collections::BTreeMap, io, sync::Arc};
+use std::{io, rc::Rc, sync::Arc};
 
 /// Zeros are written in pieces of this size.
 const ZEROS: usize = 1 << 20;
@@ -71,13 +73,29 @@ struct Found {
     len: u64,
 }
 
-impl Found {
-    fn bytes(&self) -> Result<Vec<u8>, OpenError> {
-        if self.len > segment::MAX_BYTES {
-            return Err(OpenError::rot(self.path.clone(), segment::MAX_BYTES, "longer than any segment"));
+/// The segments' files, and of the last two that were read their bytes: where the log ends is looked at again and again.
+struct Segments {
+    found: Vec<Found>,
+    read: RefCell<VecDeque<(usize, Rc<Vec<u8>>)>>,
+}
+
+impl Segments {
+    fn bytes(&self, slot: usize) -> Result<Rc<Vec<u8>>, OpenError> {
+        let mut read = self.read.borrow_mut();
+        if let Some((_, bytes)) = read.iter().find(|(known, _)| *known == slot) {
+            return Ok(bytes.clone());
         }
-        let mut bytes = vec![0; self.len as usize];
-        read_exact_at(&*self.file, 0, &mut bytes)?;
+        let here = &self.found[slot];
+        if here.len > segment::MAX_BYTES {
+            return Err(OpenError::rot(here.path.clone(), segment::MAX_BYTES, "longer than any segment"));
+        }
+        let former = if read.len() < 2 { None } else { read.pop_front() };
+        // Memory that is there already: a fresh page costs about as much as what is read into it.
+        let mut bytes = former.and_then(|(_, bytes)| Rc::into_inner(bytes)).unwrap_or_default();
+        bytes.resize(here.len as usize, 0);
+        read_exact_at(&*here.file, 0, &mut bytes)?;
+        let bytes = Rc::new(bytes);
+        read.push_back((slot, bytes.clone()));
         Ok(bytes)
     }
 }
@@ -94,7 +112,7 @@ pub struct Recovered {
     pub report: Recovery,
 }
 
-fn found(disk: &dyn Disk, dir: &Path, mode: Open) -> Result<Vec<Found>, OpenError> {
+fn found(disk: &dyn Disk, dir: &Path, mode: Open) -> Result<Segments, OpenError> {
     let mut all = Vec::<Found>::new();
     for name in disk.list(dir)? {
         let Some(number) = segment::number(&name) else { continue };
@@ -107,7 +125,7 @@ fn found(disk: &dyn Disk, dir: &Path, mode: Open) -> Result<Vec<Found>, OpenErro
         let len = file.len()?;
         all.push(Found { number, path, file, len });
     }
-    Ok(all)
+    Ok(Segments { found: all, read: RefCell::default() })
 }
 
 /// Where reading ended.
@@ -123,7 +141,7 @@ struct End {
 }
 
 struct Walk<'a> {
-    all: &'a [Found],
+    all: &'a Segments,
     identity: &'a [u8; 16],
     sum: Sum,
     replay: Replay,
@@ -133,13 +151,12 @@ struct Walk<'a> {
 
 impl Walk<'_> {
     fn rot(&self, slot: usize, offset: u64, detail: &str) -> OpenError {
-        OpenError::rot(self.all[slot].path.clone(), offset, detail)
+        OpenError::rot(self.all.found[slot].path.clone(), offset, detail)
     }
 
     /// Replays segment `slot`; false when it has no whole group that continues the log.
     fn segment(&mut self, slot: usize) -> Result<bool, OpenError> {
-        let here = &self.all[slot];
-        let bytes = here.bytes()?;
+        let (here, bytes) = (&self.all.found[slot], self.all.bytes(slot)?);
         let header = match Header::decode(&bytes, self.identity) {
             Ok(header) if header.number != here.number => return Err(self.rot(slot, 16, "another segment's header")),
             Ok(header) => header,
@@ -165,7 +182,7 @@ impl Walk<'_> {
     }
 
     fn groups<'b>(&mut self, slot: usize, bytes: &'b [u8], generation: u64, first: Group<'b>) -> Result<(), OpenError> {
-        let number = self.all[slot].number;
+        let number = self.all.found[slot].number;
         let (mut offset, mut group) = (BLOCK, first);
         let flaw = loop {
             self.replay.group(number, &group).map_err(|(at, detail)| self.rot(slot, at, detail))?;
@@ -199,13 +216,13 @@ impl Walk<'_> {
 
     /// Refuses if what follows the end was durable once.
     fn judge(&self) -> Result<(), OpenError> {
-        let end = self.end.at.unwrap_or(Position { segment: self.all[0].number, offset: 0 });
+        let end = self.end.at.unwrap_or(Position { segment: self.all.found[0].number, offset: 0 });
         if end < self.mark {
             return Err(self.stopped_at_end("the durable mark is beyond it"));
         }
         let mut generation = self.end.generation;
-        for (slot, here) in self.all.iter().enumerate().skip(self.end.slot) {
-            let bytes = here.bytes()?;
+        for (slot, here) in self.all.found.iter().enumerate().skip(self.end.slot) {
+            let bytes = self.all.bytes(slot)?;
             if slot > self.end.slot || self.end.at.is_none() {
                 generation = Header::decode(&bytes, self.identity).map_or(generation + 1, |header| header.generation);
             }
@@ -225,8 +242,8 @@ pub fn recover(disk: &dyn Disk, options: &Options, mark: &Mark) -> Result<Recove
     let all = found(disk, &options.dir, Open::Write)?;
     let (replay, end) = walk(&all, &options.dir, &options.identity, mark)?;
     let torn = torn(&all, &end)?;
-    cut(disk, options, &all, &end, &torn)?;
-    finish(options.dir.clone(), all, &end, replay, &torn)
+    cut(disk, options, &all.found, &end, &torn)?;
+    finish(options.dir.clone(), all.found, &end, replay, &torn)
 }
 
 /// Reads everything and changes nothing; what is torn is told. Blocking.
@@ -234,23 +251,23 @@ pub fn examine(disk: &dyn Disk, dir: &Path, identity: &[u8; 16], mark: &Mark) ->
     let all = found(disk, dir, Open::Read)?;
     let (replay, end) = walk(&all, dir, identity, mark)?;
     let torn = torn(&all, &end)?;
-    Ok(finish(dir.to_path_buf(), all, &end, replay, &torn)?.report)
+    Ok(finish(dir.to_path_buf(), all.found, &end, replay, &torn)?.report)
 }
 
-fn walk(all: &[Found], dir: &Path, identity: &[u8; 16], mark: &Mark) -> Result<(Replay, End), OpenError> {
+fn walk(all: &Segments, dir: &Path, identity: &[u8; 16], mark: &Mark) -> Result<(Replay, End), OpenError> {
     let (replay, end) = (Replay::default(), End::default());
     let mut walk = Walk { all, identity, sum: Sum::of(identity), replay, end, mark: mark.at };
     let reaches = |found: &Found| found.number >= mark.at.segment;
-    if mark.at != mark::NEW && !(all.last().is_some_and(reaches) && all[0].number <= mark.at.segment) {
+    if mark.at != mark::NEW && !(all.found.last().is_some_and(reaches) && all.found[0].number <= mark.at.segment) {
         let missing = segment::path(dir, mark.at.segment);
         return Err(OpenError::rot(missing, 0, "this segment is missing, the durable mark names it"));
     }
-    for slot in 0..all.len() {
+    for slot in 0..all.found.len() {
         if !walk.segment(slot)? {
             break;
         }
     }
-    if !all.is_empty() {
+    if !all.found.is_empty() {
         walk.judge()?;
     }
     let (lost, purged) = (walk.replay.lost_before, walk.replay.view.purged);
@@ -269,22 +286,21 @@ struct Torn {
     later: Vec<(usize, usize)>,
 }
 
-fn torn(all: &[Found], end: &End) -> Result<Torn, OpenError> {
+fn torn(all: &Segments, end: &End) -> Result<Torn, OpenError> {
     let whole = if end.at.is_some() { end.slot + 1 } else { 0 };
     let used = |bytes: &[u8]| match blank(bytes) {
         true => 0,
         false => bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1),
     };
     let mut torn = Torn::default();
-    for (slot, later) in all.iter().enumerate().skip(whole).rev() {
-        let used = used(&later.bytes()?);
+    for slot in (whole..all.found.len()).rev() {
+        let used = used(&all.bytes(slot)?);
         if used > 0 || slot > whole {
             torn.later.push((slot, used));
         }
     }
     if let Some(at) = end.at {
-        let bytes = all[end.slot].bytes()?;
-        let used = used(&bytes[at.offset as usize..]);
+        let used = used(&all.bytes(end.slot)?[at.offset as usize..]);
         torn.tail = (used > 0).then_some((end.slot, at.offset, used));
     }
     Ok(torn)

@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "the tests look at and damage files behind the log's back")]
 
 mod damage;
+mod once;
 mod suite;
 
 use super::{Log, OpenError, Options, Recovery};
