@@ -2,29 +2,31 @@
 //!
 //! Place: a task of every node. The one that leads opens a round of digests from time to time (`state::integrity` says
 //! who differs); each votes once its graphs are as far as the round's entry; between rounds memory is read through, space
-//! by space, and disk, record file by record file: what changed since it was written is damage. A file is fetched from
-//! another member, or written anew from memory. A node that is quarantined answers no reads, hands leadership
+//! by space, and disk, file by file (`files`, `own`): what changed since it was written is damage. A node that is quarantined answers no reads, hands leadership
 //! over, takes the state of a member of the majority, and is compared again. A node that has nobody to ask stops: what it
 //! has on disk is checksummed, and is where it starts from.
 //! Invariants: `minority_quarantined`, `same_log_same_graph`.
 //!
 //! Leaves out: a cluster of which no majority agrees; its operator is told.
 
+mod files;
+mod own;
+
 use crate::env::{Lane, run_on};
 use crate::leader::Leader;
-use crate::mend::Mender;
 use crate::node::Node;
 use crate::raft::ship;
 use crate::state::integrity::{Integrity, Round};
 use crate::state::rebuild::Hold;
-use crate::state::records::Hash;
 use crate::state::snapshot::Image;
 use crate::state::spaces::Space;
 use engram_mutants::mutant;
 use engram_probes::probe;
 use engram_proto::wire::log::{DigestVote, OpenRound, command};
+use files::Files;
 use futures_util::future::{Either, select};
 use openraft::async_runtime::WatchReceiver;
+use own::Own;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,12 +41,10 @@ const PATIENCE: u64 = 4;
 const SCRUB_SHARE: u32 = 50;
 /// And of rows no more than so many a second, which a clock that stands still meanwhile, as a simulated one does, feels too.
 const SCRUB_ROWS_PER_SECOND: u64 = 20_000;
-/// And what one file counts for at most, however slow the disk is.
+/// And what one look at the disk counts for at most, however slow that is.
 const FILE_READ_MAX: Duration = Duration::from_millis(50);
-/// Until a record file that nobody gave is asked for again.
+/// Until what could not be mended is tried again.
 const MEND_PAUSE: Duration = Duration::from_secs(5);
-/// How long a record file stays that nobody holds.
-const UNHELD_MAX: Duration = Duration::from_secs(10);
 /// Time that one look may read through spaces.
 const SCRUB_BUDGET: Duration = Duration::from_millis(20);
 /// Between two looks at how far the log is.
@@ -56,14 +56,14 @@ const DAMAGE_BYTES_MAX: usize = 200;
 
 /// Runs until the node stops. An error means that the state is damaged and nobody has another.
 pub async fn run(node: Arc<Node>) -> Result<(), String> {
-    let (next_scrub, unheld_since) = ([Duration::ZERO; 2], None);
-    let (voted, rebuilt, caught_up, scrubbed, scrubbed_file) = Default::default();
-    let mut task = Task { node, voted, rebuilt, caught_up, scrubbed, scrubbed_file, next_scrub, unheld_since };
+    let (voted, rebuilt, caught_up, scrubbed, next_scrub, files, own) = Default::default();
+    let mut task = Task { node, voted, rebuilt, caught_up, scrubbed, next_scrub, files, own };
     loop {
         task.node.env.clock.sleep(STEP).await;
         task.open_round().await;
         task.scrub().await?;
         task.scrub_file().await?;
+        task.scrub_own().await?;
         task.sweep_files().await?;
         task.vote().await;
         task.repair().await?;
@@ -80,12 +80,11 @@ struct Task {
     caught_up: Option<u64>,
     /// The space that was read through last.
     scrubbed: u64,
-    /// And the record file.
-    scrubbed_file: Option<Hash>,
-    /// When it is time again: for spaces, for files.
-    next_scrub: [Duration; 2],
-    /// Since when there are record files that nobody holds.
-    unheld_since: Option<Duration>,
+    /// When it is time for spaces again.
+    next_scrub: Duration,
+    /// How far the disk is read through: record files, and the rest.
+    files: Files,
+    own: Own,
 }
 
 impl Task {
@@ -136,7 +135,7 @@ impl Task {
     async fn scrub(&mut self) -> Result<(), String> {
         let (clock, state) = (&self.node.env.clock, &self.node.state);
         let begun = clock.monotonic();
-        if begun < self.next_scrub[0] || state.damage().is_some() || mutant!("memory_not_scrubbed") {
+        if begun < self.next_scrub || state.damage().is_some() || mutant!("memory_not_scrubbed") {
             return Ok(());
         }
         let mut rows = 0;
@@ -159,92 +158,9 @@ impl Task {
             }
             let took = clock.monotonic().saturating_sub(begun);
             let by_rows = Duration::from_millis(rows * 1000 / SCRUB_ROWS_PER_SECOND);
-            self.next_scrub[0] = clock.monotonic() + STEP.max(took * SCRUB_SHARE).max(by_rows);
+            self.next_scrub = clock.monotonic() + STEP.max(took * SCRUB_SHARE).max(by_rows);
             if wrapped || took >= SCRUB_BUDGET {
                 return Ok(());
-            }
-        }
-    }
-
-    /// Looks after the record files, if it is time: one that is lost is fetched; else the next is read through.
-    async fn scrub_file(&mut self) -> Result<(), String> {
-        let node = &self.node;
-        if node.env.clock.monotonic() < self.next_scrub[1] {
-            return Ok(());
-        }
-        let lost = node.state.lost().first().copied();
-        let took = match lost {
-            Some(_) => Duration::ZERO,
-            None => self.read_file().await?,
-        };
-        self.next_scrub[1] = self.node.env.clock.monotonic() + STEP.max(took * SCRUB_SHARE);
-        // Found by this look, or by whoever read it before.
-        let Some(hash) = lost.or_else(|| self.node.state.lost().first().copied()) else { return Ok(()) };
-        if !self.mend_file(hash).await {
-            self.next_scrub[1] = self.node.env.clock.monotonic() + MEND_PAUSE;
-        }
-        Ok(())
-    }
-
-    /// Removes record files that a transfer still held when the snapshot that named them went. One that has broken off may
-    /// be taken up again: what it has fetched stays a while.
-    async fn sweep_files(&mut self) -> Result<(), String> {
-        let (state, now) = (&self.node.state, self.node.env.clock.monotonic());
-        if !state.records().unheld() {
-            self.unheld_since = None;
-            return Ok(());
-        }
-        if now.saturating_sub(*self.unheld_since.get_or_insert(now)) < UNHELD_MAX {
-            return Ok(());
-        }
-        self.unheld_since = None;
-        probe!("files_swept_between_snapshots");
-        let records = state.records().clone();
-        match state.in_files(move || records.sweep()).await.map_err(|e| e.to_string())? {
-            Ok(files) => tracing::info!(node = self.node.id, files, "record files that nobody holds are removed"),
-            // The next look tries again.
-            Err(error) => tracing::warn!(node = self.node.id, %error, "record files that nobody holds are not removed"),
-        }
-        Ok(())
-    }
-
-    /// Reads the next record file through; how long the reading took. Others in the lane may keep it waiting for long: that
-    /// is not paced by.
-    async fn read_file(&mut self) -> Result<Duration, String> {
-        let (state, records) = (&self.node.state, self.node.state.records().clone());
-        // After the last, the first again.
-        self.scrubbed_file = records.held_after(self.scrubbed_file);
-        let Some(hash) = self.scrubbed_file.filter(|_| !mutant!("files_not_scrubbed")) else {
-            return Ok(Duration::ZERO);
-        };
-        let clock = self.node.env.clock.clone();
-        let read = move || {
-            let begun = clock.monotonic();
-            (records.read(&hash), clock.monotonic().saturating_sub(begun).min(FILE_READ_MAX))
-        };
-        let (read, took) = state.in_files(read).await.map_err(|e| e.to_string())?;
-        if let Err(damage) = read {
-            tracing::error!(node = self.node.id, damage = damage.detail, "a record file is damaged");
-        }
-        Ok(took)
-    }
-
-    /// Fetches a record file, or has it written anew; whether it is there.
-    async fn mend_file(&self, hash: Hash) -> bool {
-        let node = &self.node;
-        let (network, pool, clock) = (node.admin.network.clone(), node.env.pool.clone(), node.env.clock.clone());
-        let mender = Mender { node: node.id, network, pool, clock };
-        match mender.fetch(node.state.records(), hash, &node.leadership.members()).await {
-            Ok(from) => {
-                probe!("record_file_fetched");
-                tracing::info!(node = node.id, from, %hash, "the record file was fetched from another node");
-                true
-            }
-            Err(said) => {
-                probe!("record_file_written_anew");
-                tracing::warn!(node = node.id, said, %hash, "no other node has it; it is written anew from memory");
-                node.state.want_snapshot();
-                false
             }
         }
     }

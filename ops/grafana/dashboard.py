@@ -118,9 +118,12 @@ ROWS = [
                 "Rises with each comparison of the members.",
             ),
             panel(
-                "Record files damaged",
+                "Files damaged",
                 "none",
-                [(f"increase({of('engram_record_files_damaged_total')}[1h])", "{{instance}}")],
+                [
+                    (f"increase({of('engram_record_files_damaged_total')}[1h])", "{{instance}} record files"),
+                    (f"increase({of('engram_own_files_damaged_total')}[1h])", "{{instance}} log, manifest"),
+                ],
                 "Within the hour.",
             ),
         ],

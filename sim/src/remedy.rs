@@ -20,6 +20,8 @@ const MEETING: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(15);
 /// Between a lie and the loss of power: more than the durable mark is behind (`node/src/raft/log/writer.rs`).
 const WITNESS: Duration = Duration::from_millis(1_000);
+/// Within that a node that runs reads its log through, and writes a snapshot if there is rot (`node/src/integrity/own.rs`).
+const MENDING: Duration = Duration::from_secs(20);
 /// How long a start may take: lost record files are asked for during 20 s.
 const START_LIMIT: Duration = Duration::from_secs(45);
 /// After the window of the fault, how long the whole remedy may take, other faults and all.
@@ -39,7 +41,8 @@ impl Faults {
     }
 
     /// The disk of the node in the place of `voter` lies. Once it has, power fails, after a write's lie with enough time before
-    /// that for the durable mark to follow; a node that refuses then is replaced. The error is a broken promise.
+    /// that for the durable mark to follow, and after every other rot with enough for the node to find and mend it; a node that
+    /// refuses then is replaced. The error is a broken promise.
     pub async fn lied_to(
         self,
         (voter, replacement): (u64, u64),
@@ -58,6 +61,9 @@ impl Faults {
             // One that is told only now would have no witness.
             cluster.disk(node).lies_no_more();
             clock.sleep(WITNESS).await;
+        }
+        if matches!(lie, Lie::LogRot | Lie::ManifestRot) && draw % 2 == 1 {
+            clock.sleep(until.saturating_sub(clock.monotonic()).min(MENDING)).await;
         }
         cluster.must_keep_its_log(node);
         self.hands.act(Act::Crash { node, power: true });

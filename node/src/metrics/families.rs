@@ -166,6 +166,11 @@ pub const FAMILIES: &[Family] = &[
         &[],
         "Record files that were found damaged on this node's disk since it started.",
     ),
+    counter(
+        "engram_own_files_damaged_total",
+        &[],
+        "Segments of the log and manifests of snapshots that were found damaged on this node's disk since it started.",
+    ),
     // The process, where the system tells.
     gauge("process_resident_memory_bytes", &[], "Resident memory."),
     counter("process_cpu_seconds_total", &[], "Processor time, user and system."),

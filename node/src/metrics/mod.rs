@@ -36,6 +36,8 @@ pub struct Counts {
     pub batch_rows: Histogram,
     /// How long a batch took.
     pub batches: Histogram,
+    /// Segments and manifests that were found damaged.
+    pub own_files_damaged: AtomicU64,
     recalls: [Histogram; LEVELS.len()],
     recalls_failed: AtomicU64,
 }
@@ -51,6 +53,7 @@ impl Default for Meters {
             visibility: times(),
             batch_rows: rows(),
             batches: times(),
+            own_files_damaged: AtomicU64::new(0),
             recalls: std::array::from_fn(|_| times()),
             recalls_failed: AtomicU64::new(0),
         }))

@@ -122,6 +122,7 @@ fn agreement(text: &mut Text, node: &Node, status: &StatusResponse) {
     text.one("engram_quarantined", u8::from(node.state.quarantined().is_some()));
     text.one("engram_members_quarantined", status.members.iter().filter(|member| member.quarantined).count());
     text.one("engram_record_files_damaged_total", node.state.records().rot());
+    text.one("engram_own_files_damaged_total", node.meters.own_files_damaged.load(Ordering::Relaxed));
 }
 
 fn process(text: &mut Text, node: &Node) {

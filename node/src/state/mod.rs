@@ -77,8 +77,15 @@ struct Shared {
 struct Saved {
     meta: SnapshotMeta,
     path: PathBuf,
+    manifest: Hash,
     manifest_bytes: u64,
     files: Arc<Held>,
+}
+
+impl Saved {
+    fn new(meta: SnapshotMeta, path: PathBuf, manifest: &Bytes, files: Arc<Held>) -> Self {
+        Self { meta, path, manifest: Hash::of(manifest), manifest_bytes: manifest.len() as u64, files }
+    }
 }
 
 /// Why a data directory's state cannot be read.
@@ -121,8 +128,7 @@ impl Machine {
             let manifest = Bytes::from(disk::read_all(&*env.disk, &path, SNAPSHOT_BYTES_MAX)?);
             let (restored, meta, files) = restore(&manifest, &records, &path)?;
             data = restored;
-            let manifest_bytes = manifest.len() as u64;
-            saved = Some(Saved { meta, path, manifest_bytes, files: Arc::new(files) });
+            saved = Some(Saved::new(meta, path, &manifest, Arc::new(files)));
         }
         records.sweep()?;
         let watermark = Watermark::default();
@@ -277,18 +283,18 @@ impl Machine {
         let done = run_on(&*self.0.env.pool, Lane::Files, work).await;
         done.ok_or_else(|| io::Error::other("the files lane has stopped"))
     }
-}
-
-fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, SnapshotMeta, Held), Unreadable> {
-    let refused = |e: Damaged| {
-        let text = format!(
-            "{} is damaged {e}; remove this node from the cluster and add it under a new id with an empty directory",
 
     /// Does blocking work beside that lane: making files durable that came from elsewhere.
     pub async fn in_arrivals<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
         let done = run_on(&*self.0.env.pool, Lane::Arrivals, work).await;
         done.ok_or_else(|| io::Error::other("the arrivals lane has stopped"))
     }
+}
+
+fn restore(manifest: &Bytes, records: &Records, path: &Path) -> Result<(Data, SnapshotMeta, Held), Unreadable> {
+    let refused = |e: Damaged| {
+        let text = format!(
+            "{} is damaged {e}; remove this node from the cluster and add it under a new id with an empty directory",
             path.display()
         );
         Unreadable::Refused(io::Error::new(io::ErrorKind::InvalidData, text))

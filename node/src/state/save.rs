@@ -3,8 +3,9 @@
 //! Invariant `full_is_not_broken`: Raft takes an error of its storage for the storage's end, so a snapshot for which the disk
 //! has no room is not an error. It waits, and is built anew once there may be room; meanwhile what was written for it goes.
 
-use super::snapshot::{Frozen, Image};
-use super::{Machine, Saved};
+use super::records::Hash;
+use super::snapshot::{self, Frozen, Image};
+use super::{Machine, SNAPSHOT_BYTES_MAX, Saved};
 use crate::env::disk::is_full;
 use crate::env::{Disk, disk};
 use crate::raft::types::{Snapshot, SnapshotMeta, TypeConfig};
@@ -44,12 +45,27 @@ impl Machine {
         self.0.records.sync()?;
         disk::replace(disk, &path, &image.manifest)?;
         // Within the lane's job, as the reading: nobody is sent to a file that is removed by then.
-        let manifest_bytes = image.manifest.len() as u64;
-        let saved = Saved { meta, path: path.clone(), manifest_bytes, files: image.files };
+        let saved = Saved::new(meta, path.clone(), &image.manifest, image.files);
         let before = self.0.saved.lock().unwrap_or_else(PoisonError::into_inner).replace(saved);
         drop(before);
         keep_only(disk, &path)?;
         self.0.records.sweep().map(drop)
+    }
+
+    /// Reads the last snapshot's manifest through; the inner error says what is damaged where.
+    pub async fn read_manifest(&self) -> io::Result<Result<(), String>> {
+        let machine = self.clone();
+        let read = move || {
+            let Some(Saved { path, manifest, .. }) = machine.saved() else { return Ok(()) };
+            let bytes = disk::read_all(&*machine.0.env.disk, &path, SNAPSHOT_BYTES_MAX).map_err(|e| e.to_string())?;
+            if Hash::of(&bytes) == manifest {
+                return Ok(());
+            }
+            let damage = snapshot::verify(&bytes.into()).err();
+            let place = damage.map_or_else(|| "other bytes than were written".into(), |damage| damage.to_string());
+            Err(format!("{} is damaged {place}", path.display()))
+        };
+        self.in_files(read).await
     }
 
     /// Gives back what was written for a snapshot that nobody holds any more, and waits a while.

@@ -165,3 +165,57 @@ async fn erased_text_is_gone_from_every_file_of_every_node() {
     }
     assert_eq!(found(), Vec::<PathBuf>::new());
 }
+
+/// A byte in the middle of what is written of a file.
+fn rot(path: &Path) {
+    let mut bytes = fs::read(path).expect("there");
+    let used = bytes.iter().rposition(|byte| *byte != 0).expect("something is written");
+    bytes[used / 2] ^= 1;
+    fs::write(path, bytes).expect("written");
+}
+
+fn named(config: &Config, dir: &str, end: &str) -> Vec<PathBuf> {
+    let dir = fs::read_dir(config.data_dir.join(dir)).expect("there");
+    let mut paths: Vec<PathBuf> = dir.map(|entry| entry.expect("named").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == end));
+    paths.sort();
+    paths
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_manifest_or_segment_is_replaced_from_memory_and_the_node_starts_again() {
+    let dir = tempfile::tempdir().expect("temporary");
+    let mut config = config(1, dir.path());
+    config.wal.segment_bytes = 1 << 20;
+    let (mut nodes, client) = cluster_of([config.clone()].into_iter()).await;
+    let node = nodes.remove(0);
+    let config = node.config.clone();
+    fill(&client, 0..100).await;
+    snapshot(&client, &config).await;
+    let manifest = named(&config, "snapshots", "snap").pop().expect("one");
+    let sound = fs::read(&manifest).expect("there");
+    rot(&manifest);
+    until("another is written", async || (!manifest.exists() || fs::read(&manifest).ok()? == sound).then_some(()))
+        .await;
+    let text = format!("{:0>2000}", 0);
+    let observer = client.observe(SPACE, ObserveOptions::default()).await.expect("opened");
+    for _ in 0..2000 {
+        observer.push(note(&text)).await.expect("taken");
+    }
+    observer.finish().await.expect("acked");
+    let segments = named(&config, "wal", "wal");
+    assert!(segments.len() > 4, "{segments:?}");
+    rot(&segments[1]);
+    until("the segment is removed", async || (!segments[1].exists()).then_some(())).await;
+    let metrics = scrape(&config.listen).await;
+    assert!(metrics.contains("engram_own_files_damaged_total 2"), "{metrics}");
+    node.stop().await.expect("stops well");
+    let data_dir = config.data_dir.to_str().expect("text").to_string();
+    let (code, out, said) = engram(&["admin", "verify", &data_dir]).await;
+    assert!(code == 0 && out.contains("is whole"), "{code}: {out}{said}");
+    let node = Running::start(env(), config);
+    let client = crate::common::client([&node]);
+    ready(&client, &node).await;
+    assert_eq!(rows(&client).await.len(), 2100);
+    node.stop().await.expect("stops well");
+}

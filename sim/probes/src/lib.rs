@@ -20,6 +20,8 @@ macro_rules! probe {
 pub const NAMES: &[&str] = &[
     "asked_in_no_cluster",
     "chunk_run_again",
+    "closed_segment_is_damaged",
+    "damaged_segment_is_removed",
     "entry_already_in_the_state",
     "files_swept_between_snapshots",
     "forward_stream_broke_with_entries",
@@ -34,6 +36,7 @@ pub const NAMES: &[&str] = &[
     "log_is_poisoned",
     "log_loses_a_suffix",
     "log_removes_a_segment",
+    "manifest_is_damaged",
     "mark_comes",
     "mark_goes",
     "mark_of_a_former_life",

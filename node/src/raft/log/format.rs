@@ -223,6 +223,11 @@ pub struct Group<'a> {
 /// The group at `offset` of a segment's `bytes`, if a whole one of this generation is there.
 pub fn parse_group(bytes: &[u8], offset: u64, generation: u64, sum: Sum) -> Result<Group<'_>, Flaw> {
     let rest = usize::try_from(offset).ok().and_then(|at| bytes.get(at..)).unwrap_or_default();
+    parse_group_alone(rest, offset, generation, sum)
+}
+
+/// The same of the segment's bytes from `offset` on, as many as there are.
+pub fn parse_group_alone(rest: &[u8], offset: u64, generation: u64, sum: Sum) -> Result<Group<'_>, Flaw> {
     let Some(head) = rest.get(..GROUP_HEAD) else {
         return Err(if blank(rest) { Flaw::Blank } else { Flaw::Damaged("a group that is cut short") });
     };

@@ -2,7 +2,8 @@
 //!
 //! `proposer → raft → log`. Operations queue in `state`; an idle writer is woken on the pool's WAL lane and takes all
 //! that is queued as one group: one write, one sync, then everybody is told. `format` and `record` are the bytes,
-//! `segment` and `mark` the files, `recover` reads them back, `read` serves old entries, `store` is openraft's door.
+//! `segment` and `mark` the files, `recover` reads them back, `read` serves old entries, `scrub` looks for rot, `store` is
+//! openraft's door.
 //!
 //! Invariants: `flush_before_ack`, `written_in_order`, `never_retry_a_sync` (writer), `durable_is_never_cut`
 //! (recover), `group_whole_or_absent` (format), `log_without_holes` (record), `read_is_checked` (read).
@@ -17,6 +18,7 @@ mod read;
 mod record;
 mod recover;
 mod report;
+mod scrub;
 mod segment;
 mod state;
 mod store;
@@ -24,7 +26,9 @@ mod store;
 mod tests;
 mod writer;
 
+pub use format::Position;
 pub use report::{OpenError, Recovery};
+pub use scrub::Rot;
 pub use writer::Counters;
 
 use crate::env::{Clock, Disk, Lane, Open, Pool, run_on};
@@ -131,6 +135,11 @@ impl Log {
     /// The last log id that was appended.
     pub fn submitted(&self) -> Option<LogId> {
         self.0.state().now.last
+    }
+
+    /// The last log id that is not in the log any more, because a snapshot has it.
+    pub fn purged(&self) -> Option<LogId> {
+        self.0.state().now.purged
     }
 
     /// The last vote, durable or about to be.

@@ -145,6 +145,12 @@ impl Writer {
         (self.active.number, self.active.file.clone())
     }
 
+    /// The highest index of entries in segments up to this one, 0 if they have none; `None` once it is gone.
+    pub fn highest(&self, segment: u64) -> Option<u64> {
+        let highest = self.spans.range(..=segment).map(|(_, (_, highest))| *highest).max();
+        (segment >= self.oldest).then_some(highest.unwrap_or(0))
+    }
+
     /// An empty group at the end of the active segment; in a fresh segment with its header and first records.
     fn batch(&mut self) -> Batch {
         let mut bytes = std::mem::take(&mut self.buffer);

@@ -3,6 +3,7 @@
 
 mod damage;
 mod once;
+mod scrub;
 mod suite;
 
 use super::{Log, OpenError, Options, Recovery};
