@@ -66,10 +66,7 @@ impl Mender {
                 self.clock.sleep(PAUSE).await;
             }
         }
-        let (damage, missing) = (&lost.damage.detail, lost.files.missing().len());
-        let remedy = "start it again once the others run; or remove this node from the cluster and add it under a new id \
-                      with an empty directory; or restore a backup";
-        Err(format!("{damage}; {missing} record files are lost, and nobody gave them ({said}); {remedy}"))
+        Err(nobody_gave(&lost.damage.detail, lost.files.missing().len(), &said))
     }
 
     /// Fetches one file from whoever has it; from whom. The error says what each said. Cancel: what came stays.
@@ -96,4 +93,11 @@ impl Mender {
         let taken = taken.unwrap_or_else(|| Err(io::Error::other("the files lane has stopped")));
         taken.map_err(|e| Status::internal(e.to_string()))
     }
+}
+
+/// Why a node does not start.
+pub(crate) fn nobody_gave(damage: &str, missing: usize, said: &str) -> String {
+    let remedy = "start it again once the others run; or remove this node from the cluster and add it under a new id \
+                  with an empty directory; or restore a backup";
+    format!("{damage}; {missing} record files are lost, and nobody gave them ({said}); {remedy}")
 }

@@ -5,6 +5,8 @@
 //! Invariant `no_task_dies_unseen`: a task that ends or panics while the node runs stops the node.
 
 mod open;
+#[cfg(test)]
+mod refusals;
 
 use crate::admin::Admin;
 use crate::admission::Admission;
@@ -29,7 +31,7 @@ use engram_proto::transport::{Routes, World, serve_connection};
 use engram_proto::wire::peer::peer_server::PeerServer;
 use engram_proto::wire::v1::{cluster_server::ClusterServer, memory_server::MemoryServer, spaces_server::SpacesServer};
 use futures_util::FutureExt;
-use open::{Opened, open, read_state};
+use open::{Opened, check, open, read_state};
 use openraft::AsyncRuntime;
 use std::future::Future;
 use std::io;
@@ -102,6 +104,7 @@ async fn start(
     let network = Network::new(opened.identity.clone(), world.clone());
     let raft_config = Arc::new(raft_config(&config).map_err(RunError::Config)?);
     let state = read_state(&env, &config, &network).await?;
+    check(&opened.log, &state, &config)?;
     let spans = match config.telemetry.otlp_endpoint.is_empty() {
         true => Spans::default(),
         false => Spans::new(env.clock.clone(), env.seed, opened.log.flushed().map_or(0, |id| id.index)),

@@ -47,6 +47,19 @@ pub fn open(env: Env, config: &Config) -> Result<Opened, RunError> {
     Ok(Opened { identity, log, _lock: lock })
 }
 
+/// The log must go on where the state ends, or before. It does not if the snapshot was taken away.
+pub fn check(log: &Log, state: &Machine, config: &Config) -> Result<(), RunError> {
+    let (purged, applied) = (log.purged().map_or(0, |id| id.index), state.watermark().applied());
+    if purged <= applied {
+        return Ok(());
+    }
+    let dir = config.data_dir.display();
+    Err(RunError::Data(format!(
+        "the log in {dir}/wal begins after index {purged}, the snapshot in {dir}/snapshots ends at {applied}: what is between is \
+         gone; put the snapshot back, or remove this node from the cluster and add it under a new id with an empty directory"
+    )))
+}
+
 /// Reads the state; record files that are lost are fetched from other members first.
 pub async fn read_state(env: &Env, config: &Config, network: &Network) -> Result<Machine, RunError> {
     let mut mended = false;
