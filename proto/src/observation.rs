@@ -9,7 +9,7 @@ use crate::wire::{log::Record, v1};
 use bytes::Bytes;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Half floats that are widened at a time.
 const PIECE: usize = 64;
@@ -174,10 +174,11 @@ fn check_metadata(metadata: &std::collections::BTreeMap<String, Value>) -> Resul
 /// A hash of everything in a record: tells a repeat from another payload under the same number.
 /// 64 bits against accident, not against an adversary.
 pub fn payload_hash(record: &Record) -> u64 {
-    let mut hash = Xxh3::with_seed(0x656e_6772_616d);
+    // In one piece: a hash that is fed field by field costs twice as much where records are short.
+    let mut whole = Vec::with_capacity(record.text.len() + record.embedding.len() + record.id.len() + 64);
     let mut field = |bytes: &[u8]| {
-        hash.update(&(bytes.len() as u64).to_le_bytes());
-        hash.update(bytes);
+        whole.extend_from_slice(&(bytes.len() as u64).to_le_bytes());
+        whole.extend_from_slice(bytes);
     };
     field(record.text.as_bytes());
     field(&record.embedding);
@@ -193,7 +194,7 @@ pub fn payload_hash(record: &Record) -> u64 {
             Some(value::Kind::Boolean(boolean)) => field(&[b'b', u8::from(*boolean)]),
         }
     }
-    hash.digest()
+    xxh3_64_with_seed(&whole, 0x656e_6772_616d)
 }
 
 #[cfg(test)]
@@ -233,6 +234,14 @@ mod tests {
         let metadata = [("k".to_string(), Value { kind: None })].into();
         says(Observation { metadata, ..observation(&[1.0; 3]) }, "no value");
         says(Observation { id: "x".repeat(257), ..observation(&[1.0; 3]) }, "id has 257");
+    }
+
+    #[test]
+    fn a_payload_has_its_hash_for_good() {
+        let embedding: Vec<u8> = [1.0f32, -0.5, 2.0].iter().flat_map(|v| f16::from_f32(*v).to_le_bytes()).collect();
+        let short = Record { text: "a memory".into(), embedding: embedding.into(), time_ms: 7, ..Record::default() };
+        let long = Record { text: "x".repeat(3000), id: "name".into(), ..short.clone() };
+        assert_eq!((payload_hash(&short), payload_hash(&long)), (0xe2fd_1b3d_9a26_7fca, 0x7138_2c24_efb4_42ea));
     }
 
     #[test]
