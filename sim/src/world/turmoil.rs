@@ -15,6 +15,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std_clock::Simulated;
 use turmoil::net::{TcpListener, TcpStream};
 
 /// The world's name.
@@ -103,6 +104,7 @@ pub fn now() -> Duration {
 
 /// Runs to the end of the script, or to the first failure of the world itself.
 pub fn run(run: Run) -> Result<(), String> {
+    let clocks = Simulated::begin();
     let mut sim = turmoil::Builder::new()
         .rng_seed(run.seed)
         .simulation_duration(run.limit)
@@ -134,6 +136,7 @@ pub fn run(run: Run) -> Result<(), String> {
             Err(error) => return Err(error.to_string()),
         }
         LAST_STEP.store(sim.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        clocks.at(sim.elapsed());
         let acts = std::mem::take(&mut *hands.0.lock().unwrap_or_else(PoisonError::into_inner));
         for act in acts {
             perform(&mut sim, &cluster, act);
