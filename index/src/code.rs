@@ -220,12 +220,9 @@ impl Encoder {
     pub(crate) fn distances(&self, measure: Measure, a: &Code, rows: &[Code; 4]) -> [u32; 4] {
         // Written out: an array's `map` is compiled for any CPU, and is called.
         let [b, c, d, e] = rows;
-        let dots = match self.wide {
-            true => {
-                [self.dot(a.fine, b.fine), self.dot(a.fine, c.fine), self.dot(a.fine, d.fine), self.dot(a.fine, e.fine)]
-            }
-            false => self.kernels.dots_narrow(a.fine, [b.fine, c.fine, d.fine, e.fine]),
-        };
+        let rows = [b.fine, c.fine, d.fine, e.fine];
+        let dots =
+            if self.wide { self.kernels.dots_wide(a.fine, rows) } else { self.kernels.dots_narrow(a.fine, rows) };
         let apart = |b: &Code, dot: i32| self.apart(measure, a, b, dot);
         [apart(b, dots[0]), apart(c, dots[1]), apart(d, dots[2]), apart(e, dots[3])]
     }

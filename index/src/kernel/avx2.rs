@@ -223,11 +223,24 @@ pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     total(_mm256_add_epi32(sums[0], sums[1]))
 }
 
-/// Four products with one vector, whose sums are folded together.
+/// Four products with one vector.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
     let ones = _mm256_set1_epi16(1);
+    folded(a, rows, |a, b| _mm256_madd_epi16(_mm256_maddubs_epi16(a, b), ones))
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn dots_wide(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+    folded(a, rows, |a, b| _mm256_madd_epi16(a, b))
+}
+
+/// The sums of four rows are folded together.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn folded(a: &[u8], rows: [&[u8]; 4], product: impl Fn(__m256i, __m256i) -> __m256i) -> [i32; 4] {
     let mut sums = [_mm256_setzero_si256(); 4];
     let [b, c, d, e] = rows;
     let pairs = b.as_chunks::<32>().0.iter().zip(c.as_chunks::<32>().0);
@@ -238,7 +251,7 @@ pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
         for (sum, row) in sums.iter_mut().zip([b, c, d, e]) {
             // SAFETY: as above.
             let row = unsafe { _mm256_loadu_si256(row.as_ptr().cast()) };
-            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(_mm256_maddubs_epi16(a, row), ones));
+            *sum = _mm256_add_epi32(*sum, product(a, row));
         }
     }
     let all = _mm256_hadd_epi32(_mm256_hadd_epi32(sums[0], sums[1]), _mm256_hadd_epi32(sums[2], sums[3]));

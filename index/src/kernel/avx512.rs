@@ -152,17 +152,23 @@ fn lanes_folded(a: __m512i, b: __m512i) -> __m512i {
     _mm512_add_epi64(_mm512_shuffle_i64x2::<0b10_00_10_00>(a, b), _mm512_shuffle_i64x2::<0b11_01_11_01>(a, b))
 }
 
-/// `vpdpbusd` takes the second operand's bytes as signed: codes are at most 127. Nothing saturates.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
-    summed(a, b, |sum, a, b| _mm512_dpbusd_epi32(sum, a, b))
-}
-
-/// Four products with one vector: their sums are folded together, which at few dimensions is most of the work.
+/// Four products with one vector.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+    folded(a, rows, |sum, a, b| _mm512_dpbusd_epi32(sum, a, b))
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(super) fn dots_wide(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+    folded(a, rows, |sum, a, b| _mm512_dpwssd_epi32(sum, a, b))
+}
+
+/// The sums of four rows are folded together, which at few dimensions is most of the work.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn folded(a: &[u8], rows: [&[u8]; 4], step: impl Fn(__m512i, __m512i, __m512i) -> __m512i) -> [i32; 4] {
     let mut sums = [_mm512_setzero_si512(); 4];
     let [b, c, d, e] = rows;
     let pairs = b.as_chunks::<64>().0.iter().zip(c.as_chunks::<64>().0);
@@ -173,7 +179,7 @@ pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
         for (sum, row) in sums.iter_mut().zip([b, c, d, e]) {
             // SAFETY: as above.
             let row = unsafe { _mm512_loadu_si512(row.as_ptr().cast()) };
-            *sum = _mm512_dpbusd_epi32(*sum, a, row);
+            *sum = step(*sum, a, row);
         }
     }
     let pair = |a, b| _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -184,22 +190,30 @@ pub(super) fn dots_narrow(a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
     avx2::lanes(_mm_add_epi32(_mm256_castsi256_si128(half), _mm256_extracti128_si256::<1>(half)))
 }
 
+/// A wide code is two registers: one sum.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) fn dot_wide(a: &[u8], b: &[u8]) -> i32 {
-    summed(a, b, |sum, a, b| _mm512_dpwssd_epi32(sum, a, b))
+    let mut sum = _mm512_setzero_si512();
+    for (a, b) in a.as_chunks::<64>().0.iter().zip(b.as_chunks::<64>().0) {
+        // SAFETY: both chunks hold 64 bytes.
+        let (a, b) = unsafe { (_mm512_loadu_si512(a.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().cast())) };
+        sum = _mm512_dpwssd_epi32(sum, a, b);
+    }
+    _mm512_reduce_add_epi32(sum)
 }
 
-/// Four sums side by side, so that one step need not wait for the one before.
+/// `vpdpbusd` takes the second operand's bytes as signed: codes are at most 127. Nothing saturates. Four sums side by side, so
+/// that one step need not wait for the one before.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn summed(a: &[u8], b: &[u8], step: impl Fn(__m512i, __m512i, __m512i) -> __m512i) -> i32 {
+pub(super) fn dot_narrow(a: &[u8], b: &[u8]) -> i32 {
     let mut sums = [_mm512_setzero_si512(); 4];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<256>(), b.as_chunks::<256>());
     let mut add = |at: usize, a: &[u8; 64], b: &[u8; 64]| {
         // SAFETY: both chunks hold 64 bytes.
         let (a, b) = unsafe { (_mm512_loadu_si512(a.as_ptr().cast()), _mm512_loadu_si512(b.as_ptr().cast())) };
-        sums[at] = step(sums[at], a, b);
+        sums[at] = _mm512_dpbusd_epi32(sums[at], a, b);
     };
     for (a, b) in a.iter().zip(b) {
         for (at, (a, b)) in a.as_chunks::<64>().0.iter().zip(b.as_chunks::<64>().0).enumerate() {

@@ -186,6 +186,23 @@ impl Kernels {
         }
     }
 
+    /// As `dots_narrow`.
+    #[inline(always)]
+    pub(crate) fn dots_wide(&self, a: &[u8], rows: [&[u8]; 4]) -> [i32; 4] {
+        let [b, c, d, e] = rows;
+        let same = b.len() == a.len() && c.len() == a.len() && d.len() == a.len() && e.len() == a.len();
+        assert!(same && a.len().is_multiple_of(64));
+        match self.target {
+            Target::Any => rows.map(|row| scalar::dot_wide(a, row)),
+            // SAFETY: only a set that `all` gave has this target; the lengths agree.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx2 => unsafe { avx2::dots_wide(a, rows) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Target::Avx512 => unsafe { avx512::dots_wide(a, rows) },
+        }
+    }
+
     /// As `dot_narrow`.
     #[inline(always)]
     pub(crate) fn dot_wide(&self, a: &[u8], b: &[u8]) -> i32 {

@@ -84,7 +84,10 @@ proptest! {
             let rows = [7, 11, 13, 17].map(narrow);
             let dots = kernels.dots_narrow(&narrow(0), rows.each_ref().map(Vec::as_slice));
             assert_eq!(dots, rows.each_ref().map(|row| kernels.dot_narrow(&narrow(0), row)));
-            (gathered, run, dots, kernels.dot_wide(&wide(0), &wide(7)))
+            let rows = [7, 11, 13, 17].map(wide);
+            let wides = kernels.dots_wide(&wide(0), rows.each_ref().map(Vec::as_slice));
+            assert_eq!(wides, rows.each_ref().map(|row| kernels.dot_wide(&wide(0), row)));
+            (gathered, run, dots, wides)
         };
         let expected = measured(Kernels::SCALAR);
         for fast in Kernels::all() {
@@ -107,6 +110,7 @@ fn the_largest_codes_do_not_overflow() {
         assert_eq!(kernels.dots_narrow(&[127; 4096], [&[127; 4096]; 4]), [4096 * 127 * 127; 4]);
         let least: Vec<u8> = (-4096i16).to_le_bytes().repeat(64);
         assert_eq!(kernels.dot_wide(&least, &least), 64 << 24);
+        assert_eq!(kernels.dots_wide(&least, [&least[..]; 4]), [64 << 24; 4]);
     }
 }
 
