@@ -45,6 +45,8 @@ pub struct Checkpoint {
     pub forgets: u32,
     /// In their order: name and length.
     pub files: Vec<(Hash, u64)>,
+    /// They were there before this life of the node, or came from another.
+    pub restored: bool,
 }
 
 #[derive(Default)]

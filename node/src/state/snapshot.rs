@@ -27,9 +27,12 @@ const SESSIONS_PER_SECTION: usize = 1024;
 const GRAPH_PIECE_BYTES: usize = 4 << 20;
 /// A graph of so many bytes is in the manifest.
 const GRAPH_HERE_BYTES_MAX: usize = 64 << 10;
-/// A graph is written again once it has grown by one part in so many: over its life it is written five times at most, and
-/// whoever starts from a snapshot builds a fifth of it at most.
+/// A graph is written again once it has grown by one part in so many: by the time that it is of a size, so much was written of it
+/// five times at most, and whoever starts from a snapshot builds a fifth of it at most.
 const GRAPH_GROWTH: u32 = 4;
+/// The same of a graph that was read, and is written once more in this life of the node: one that is started often builds the rest
+/// once, and not at each start.
+const GRAPH_GROWTH_RESTORED: u32 = 16;
 
 /// A snapshot as it is handed on.
 #[derive(Clone, Debug)]

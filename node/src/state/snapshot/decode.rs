@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         if !files.is_empty() {
             let engram_index::Epoch { rows, forgets, .. } = made.index.index().epoch();
             let generation = made.index.beginning().number;
-            made.segments.note_checkpoint(Checkpoint { generation, rows, forgets, files });
+            made.segments.note_checkpoint(Checkpoint { generation, rows, forgets, files, restored: true });
         }
         let made = Arc::new(made);
         data.spaces.insert(space.id, made.clone());

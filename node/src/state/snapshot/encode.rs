@@ -8,7 +8,10 @@ use super::super::segments::{Checkpoint, Cuts, Written};
 use super::super::sessions::{Run, Session, Sessions};
 use super::super::spaces::Space;
 use super::sections::{Kind, RECORDS, SNAPSHOT, put, put_message};
-use super::{GRAPH_GROWTH, GRAPH_HERE_BYTES_MAX, GRAPH_PIECE_BYTES, Image, ROWS_PER_SECTION, SESSIONS_PER_SECTION};
+use super::{
+    GRAPH_GROWTH, GRAPH_GROWTH_RESTORED, GRAPH_HERE_BYTES_MAX, GRAPH_PIECE_BYTES, Image, ROWS_PER_SECTION,
+    SESSIONS_PER_SECTION,
+};
 use crate::raft::types::SnapshotMeta;
 use crate::raft::wire::meta_to_wire;
 use engram_index::{Epoch, Snapshot as Seen};
@@ -108,7 +111,8 @@ fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<V
             && earlier.forgets <= seen.forgets
             && earlier.files.iter().fold(true, |all, (hash, _)| files.add_there(*hash) && all)
     });
-    let grown = |earlier: &Checkpoint| epoch.rows >= earlier.rows + earlier.rows / GRAPH_GROWTH;
+    let growth = |earlier: &Checkpoint| if earlier.restored { GRAPH_GROWTH_RESTORED } else { GRAPH_GROWTH };
+    let grown = |earlier: &Checkpoint| epoch.rows >= earlier.rows + earlier.rows / growth(earlier);
     if let Some(earlier) = earlier.as_ref().filter(|earlier| !within(epoch) || !grown(earlier)) {
         return Ok(earlier.files.iter().copied().map(file_out).collect());
     }
@@ -122,7 +126,7 @@ fn graph_out(out: &mut Vec<u8>, still: &Still, files: &mut Held) -> io::Result<V
             }
             pieces.cut()?;
             let Epoch { rows, forgets, .. } = saved;
-            let checkpoint = Checkpoint { generation, rows, forgets, files: pieces.named };
+            let checkpoint = Checkpoint { generation, rows, forgets, files: pieces.named, restored: false };
             let named = checkpoint.files.iter().copied().map(file_out).collect();
             space.segments.note_checkpoint(checkpoint);
             return Ok(named);

@@ -1,5 +1,6 @@
 //! The graph in a snapshot.
 
+use super::super::segments::Checkpoint;
 use super::*;
 use std::ops::ControlFlow;
 
@@ -92,13 +93,23 @@ fn a_large_graph_is_in_files_that_serve_until_it_has_grown_by_a_quarter() {
     let second = log.write(&log.freeze());
     assert_eq!((second.files.written, space.segments.checkpoint()), (0, Some(checkpoint.clone())));
 
-    // What is restored goes on with the same files, and builds the rest to the same graph.
+    // What is restored goes on with the same files, builds the rest to the same graph, and writes that once.
     let data = log.decode(&second.manifest).expect("whole");
     let twin = data.space("notes").expect("there").clone();
-    assert_eq!((twin.index.epoch().rows, twin.segments.checkpoint()), (checkpoint.rows, Some(checkpoint.clone())));
+    let read = Checkpoint { restored: true, ..checkpoint.clone() };
+    assert_eq!((twin.index.epoch().rows, twin.segments.checkpoint()), (checkpoint.rows, Some(read)));
+    assert_eq!(log.write(&Frozen::of(&data).0).manifest, second.manifest);
     twin.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
     assert_eq!(twin.index.epoch(), space.index.epoch());
-    assert_eq!(log.write(&Frozen::of(&data).0).manifest, second.manifest);
+    let again = log.write(&Frozen::of(&data).0);
+    let rest = |image: &Image| {
+        let data = log.decode(&image.manifest).expect("whole");
+        let space = data.space("notes").expect("there");
+        (space.index.epoch(), space.index.next_batch().is_some())
+    };
+    assert_eq!((rest(&second).1, rest(&again)), (true, (twin.index.epoch(), false)));
+    assert!(again.files.written > 0);
+    assert_eq!(log.write(&Frozen::of(&data).0).files.written, 0);
 
     grow(&mut log, &space, 1020);
     let third = log.write(&log.freeze());
