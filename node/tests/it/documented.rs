@@ -31,7 +31,7 @@ fn is_placeholder(word: &str) -> bool {
     const NAMES: [&str; 6] = ["N", "M", "A", "B", "FILE.snap", "backup.json"];
     let bare = word.trim_matches(|c: char| !c.is_alphanumeric());
     let capitals = bare.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-    NAMES.contains(&bare) || capitals || word.contains(|c: char| "…\"".contains(c) || c.is_ascii_digit())
+    NAMES.contains(&bare) || capitals || word.contains(|c: char| "…\"/".contains(c) || c.is_ascii_digit())
 }
 
 /// The runs of words that stand in the program as they are.
