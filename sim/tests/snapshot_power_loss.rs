@@ -130,7 +130,12 @@ fn apply(machine: &mut Machine, entry: &Entry) {
     let applied = machine.watermark().applied();
     if entry.log_id.index > applied {
         let entries = futures_util::stream::iter([Ok((entry.clone(), None))]);
-        machine.apply(entries).now_or_never().expect("inline").expect("applied");
+        {
+            let mut applying = std::pin::pin!(machine.apply(entries));
+            // A reindex gives its thread away now and then.
+            let applied = std::iter::repeat_with(|| applying.as_mut().now_or_never()).find_map(|applied| applied);
+            applied.expect("it repeats").expect("applied");
+        }
         let space = machine.read().spaces.values().next().cloned();
         if let Some(space) = space {
             space.index.index().build_all(&engram_index::Inline, &mut |_| ControlFlow::Continue(()));
